@@ -1,2 +1,3 @@
-//! trunkline
+//! The `trunkline` command.
+
 fn main() {}

@@ -1,0 +1,68 @@
+//! Identifiers: 12 bytes, shown as every face wants to see them.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// One identifier per thing: 4 bytes of Unix seconds, then 8 random bytes, so that ids sort by age.
+///
+/// Shown as 24 hex digits on documents 0 and 4 and as `call_…`, `trunk_…`, `key_…` on `/v1`;
+/// any form is accepted everywhere.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id([u8; 12]);
+
+impl Id {
+    /// A new id. Fails only when the operating system has no randomness to give.
+    pub fn new() -> Result<Self, getrandom::Error> {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as u32);
+        let mut bytes = [0; 12];
+        let (time, random) = bytes.split_at_mut(4);
+        time.copy_from_slice(&seconds.to_be_bytes());
+        getrandom::fill(random)?;
+        Ok(Self(bytes))
+    }
+
+    /// Reads 24 hex digits, with or without a lower-case `prefix_` before them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = match text.rsplit_once('_') {
+            Some((prefix, digits)) if prefix.bytes().all(|b| b.is_ascii_lowercase()) => digits,
+            Some(_) => return None,
+            None => text,
+        };
+        let mut bytes = [0; 12];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// `prefix_` and the 24 hex digits.
+    pub fn with(&self, prefix: &str) -> String {
+        format!("{prefix}_{self}")
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_nothing_else() {
+        let id = Id::new().unwrap();
+        for text in [id.to_string(), id.with("call"), id.to_string().to_uppercase()] {
+            assert_eq!(Id::parse(&text), Some(id), "{text}");
+        }
+        for text in ["", "call_", "507f1f77bcf86cd79943901", "call_507f1f77bcf86cd79943901g", "../507f1f77bcf86cd799439011"] {
+            assert_eq!(Id::parse(text), None, "{text}");
+        }
+    }
+}
