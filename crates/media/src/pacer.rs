@@ -155,6 +155,7 @@ mod tests {
         pacer.remove(3);
         pacer.remove(13);
         pacer.remove(99);
+        assert_eq!(pacer.poll_timeout(start), Some(start));
         let mut due = vec![];
         pacer.due(start + ms(19), |key, _| due.push(key));
         assert_eq!(due.len(), 18);

@@ -11,7 +11,7 @@ const WINDOW: usize = 4096;
 const BAND: std::ops::Range<f32> = 40.0..3960.0;
 
 /// The part of the power that must lie on one frequency for it to be called a tone.
-const DOMINANCE: f32 = 0.5;
+const DOMINANCE: f32 = 0.6;
 
 /// The dominant tone: its frequency in Hz (within 1 %) and its amplitude, 0 to 1 of full scale.
 ///
