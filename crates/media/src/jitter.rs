@@ -1,0 +1,1 @@
+//! Reordering and playout of what is received.
