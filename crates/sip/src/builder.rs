@@ -96,6 +96,14 @@ mod tests {
             .header("Subject", "a\r\n b\0c\nEvil: yes")
             .header("Supported", "")
             .body("text/plain", b"hi");
-        insta::assert_snapshot!(String::from_utf8(message.to_vec()).unwrap().replace('\r', ""), @"");
+        insta::assert_snapshot!(String::from_utf8(message.to_vec()).unwrap().replace('\r', ""), @r#"
+        OPTIONS sip:a@h  X: y SIP/2.0
+        Subject: a   b c Evil: yes
+        Supported:
+        Content-Type: text/plain
+        Content-Length: 2
+
+        hi
+        "#);
     }
 }

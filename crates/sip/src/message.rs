@@ -34,8 +34,8 @@ enum StartLine<'a> {
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     start: StartLine<'a>,
+    bytes: &'a [u8],
     head: &'a str,
-    rest: &'a [u8],
     count: usize,
     fields: [Field; View::MAX_HEADERS],
     junk: bool,
@@ -53,7 +53,7 @@ impl<'a> View<'a> {
     /// more than 128 fields or 65,535 bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         let end = head_end(bytes).ok_or(ParseError::Incomplete)?;
-        let (head, rest) = bytes.split_at_checked(end).ok_or(ParseError::Incomplete)?;
+        let head = bytes.get(..end).ok_or(ParseError::Incomplete)?;
         if head.len() > usize::from(u16::MAX) {
             return Err(ParseError::TooLarge);
         }
@@ -61,7 +61,7 @@ impl<'a> View<'a> {
         let (first, _) = head.split_once('\n').ok_or(ParseError::StartLine)?;
         let start = StartLine::parse(first.strip_suffix('\r').unwrap_or(first))?;
         let mut view =
-            Self { start, head, rest, count: 0, fields: [Field::default(); Self::MAX_HEADERS], junk: false };
+            Self { start, bytes, head, count: 0, fields: [Field::default(); Self::MAX_HEADERS], junk: false };
         view.index(first.len() + 1)?;
         Ok(view)
     }
@@ -239,13 +239,18 @@ impl<'a> View<'a> {
 
     /// The body: as long as Content-Length says, or all that is there when it says nothing or too much.
     pub fn body(&self) -> &'a [u8] {
-        let length = self.content_length().and_then(Result::ok).unwrap_or(self.rest.len());
-        self.rest.get(..length).unwrap_or(self.rest)
+        let rest = self.rest();
+        self.content_length().and_then(Result::ok).and_then(|length| rest.get(..length)).unwrap_or(rest)
     }
 
     /// What follows the header, however long the body says it is.
     pub(crate) fn rest(&self) -> &'a [u8] {
-        self.rest
+        self.bytes.get(self.head.len()..).unwrap_or_default()
+    }
+
+    /// All bytes the view was parsed from.
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Content-Length, which is bad when it is no number or given twice with two values.

@@ -36,7 +36,8 @@ impl<'a> NameAddr<'a> {
                     };
                     (Some(lex::trim(display)).filter(|d| !d.is_empty()), uri.get(1..).unwrap_or(""), params)
                 }
-                // Without brackets parameters are the header's, not the URI's (RFC 3261 section 20).
+                // Without brackets parameters are the header's, and the URI may hold no comma or question mark
+                // (RFC 3261 section 20).
                 None => {
                     let (uri, params) = lex::split_params(value);
                     (None, uri, params)
@@ -90,7 +91,9 @@ mod tests {
 
     #[test]
     fn refused() {
-        for value in ["", "*", "<sip:a@h", "\"a <sip:a@h>", "<sip:a@h> x", "<>", "alice", "<sip:a b@h>"] {
+        for value in
+            ["", "*", "<sip:a@h", "\"a <sip:a@h>", "<sip:a@h> x", "<>", "alice", "<sip:a b@h>", "sip:a@h?b=c"]
+        {
             assert_eq!(NameAddr::parse(value), Err(ParseError::NameAddr), "{value:?}");
         }
     }

@@ -94,7 +94,9 @@ mod tests {
         let mut client = mufasa(None, Algorithm::Md5);
         assert_eq!(client.authorize("GET", "/dir/index.html", "0a4f113b"), None);
         assert!(client.challenged([RFC2617].into_iter()));
-        insta::assert_snapshot!(client.authorize("GET", "/dir/index.html", "0a4f113b").unwrap(), @"");
+        insta::assert_snapshot!(client.authorize("GET", "/dir/index.html", "0a4f113b").unwrap(), @r#"
+        Digest username="Mufasa", realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", uri="/dir/index.html", response="6629fae49393a05397450978507c4ef1", algorithm=MD5, qop=auth, nc=00000001, cnonce="0a4f113b", opaque="5ccc069c403ebaf9f0171e9517f40e41"
+        "#);
     }
 
     #[test]
