@@ -225,7 +225,7 @@ fn plan(
     };
     let request = call::Request { destination, caller_id: from, trunk: order.trunk.as_deref(), direct };
     let routes: Vec<call::Trunk> = trunks.iter().map(TrunkRow::route).collect();
-    call::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
+    call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
         let status = if matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk") { 400 } else { 403 };
         Refused::new(status, refusal.code(), refusal.to_string())
     })
@@ -358,10 +358,10 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
     let text = attempt.destination.as_str();
     let bad = |why: String| Refused::bad("invalid_number_format", format!("The SIP address cannot be called: {why}"));
     let uri = sip::Uri::parse(text).map_err(|e| bad(e.to_string()))?;
-    if text.starts_with("sips:") {
+    if uri.secure {
         return Err(bad("sips needs TLS, which this server does not speak yet.".into()).hint("Use sip: instead."));
     }
-    let transport = match uri.param("transport") {
+    let transport = match uri.params.get("transport") {
         None => sip::Transport::Udp,
         Some(name) if name.eq_ignore_ascii_case("udp") => sip::Transport::Udp,
         Some(name) if name.eq_ignore_ascii_case("tcp") => sip::Transport::Tcp,
@@ -369,9 +369,8 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
     };
     let domain = &app.config.sip_domain;
     let caller = attempt.caller_id.as_deref().unwrap_or("trunkline");
-    let host = uri.host().trim_start_matches('[').trim_end_matches(']');
     Ok(Dial {
-        target: resolve(app, host, uri.port().unwrap_or(5060), transport).await,
+        target: resolve(app, &host_of(&uri), uri.port.unwrap_or(5060), transport).await,
         request_uri: text.into(),
         from_uri: from_uri(caller, domain),
         to_uri: text.into(),
@@ -416,7 +415,14 @@ async fn resolve(app: &App, host: &str, port: u16, transport: sip::Transport) ->
 
 fn is_loopback_uri(uri: &str) -> bool {
     let Ok(uri) = sip::Uri::parse(uri) else { return false };
-    is_loopback_host(uri.host())
+    is_loopback_host(&host_of(&uri))
+}
+
+fn host_of(uri: &sip::Uri<'_>) -> String {
+    match uri.host {
+        sip::Host::Ip(ip) => ip.to_string(),
+        sip::Host::Domain(name) => name.to_owned(),
+    }
 }
 
 /// Whether a host is this machine, judged without asking a name server.

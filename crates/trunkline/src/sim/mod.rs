@@ -69,7 +69,7 @@ impl Network {
             poll,
             endpoint,
             digest: Server::new(random()?, REALM, sip::digest::Algorithm::Md5),
-            ha1: sip::digest::ha1(sip::digest::Algorithm::Md5, USER, REALM, &password),
+            ha1: sip::digest::Algorithm::Md5.ha1(USER, REALM, &password),
             media,
             sink,
             events,
@@ -212,7 +212,8 @@ impl Carrier {
             let _ = sip.reject(leg, 503, &[("Retry-After", "5")], now);
             return;
         }
-        let user = request.view().request_uri().and_then(user_part).unwrap_or_default();
+        let view = request.view();
+        let user = view.request_uri().and_then(|uri| sip::Uri::parse(uri).ok()?.user).unwrap_or_default();
         let callee = Callee::new(Manner::of(user), now);
         self.timers.set(leg, callee.poll_timeout());
         let reports_to = request.header(CALL_HEADER).and_then(Id::parse);
@@ -317,11 +318,4 @@ fn setup(negotiated: Negotiated) -> Result<Setup, u16> {
         record: false,
         silence_after: None,
     })
-}
-
-/// The user part of a SIP URI, without its parameters.
-fn user_part(uri: &str) -> Option<&str> {
-    let (_, rest) = uri.split_once(':')?;
-    let (user, _) = rest.split_once('@')?;
-    Some(user.split_once(';').map_or(user, |(user, _)| user))
 }

@@ -29,6 +29,7 @@ pub(super) struct Entry {
     pub(super) dials: Vec<Dial>,
     pub(super) recording: Option<(PathBuf, String)>,
     pub(super) recorded: Option<String>,
+    pub(super) attempt: usize,
     pub(super) leg: Option<LegId>,
     pub(super) media: Option<Line>,
     pub(super) closed: Option<Box<Closed>>,

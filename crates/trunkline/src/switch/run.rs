@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use call::{Call, Input, LegEnd, LegFailure, Output};
+use call::{Call, HangupBy, Input, LegEnd, LegFailure, Output};
 use crossbeam_channel::Receiver;
 use media::sdp::{self, Direction, Local, Negotiated};
 use media::Codec;
@@ -134,7 +134,7 @@ impl Loop {
                     self.calls.get(*key).is_some_and(|entry| entry.outcome.is_none())
                 });
                 if let Some(key) = key {
-                    self.tell(key, Input::Hangup(call::HangupReason::Api), now);
+                    self.tell(key, Input::Hangup { by: HangupBy::Caller, cause: call::HangupReason::Api }, now);
                 }
                 let _ = reply.send(key.is_some());
             }
@@ -148,7 +148,7 @@ impl Loop {
             }
             Command::HangUpAll => {
                 for key in self.calls.iter().map(|(key, _)| key).collect::<Vec<_>>() {
-                    self.tell(key, Input::Hangup(call::HangupReason::Shutdown), now);
+                    self.tell(key, Input::Hangup { by: HangupBy::System, cause: call::HangupReason::Shutdown }, now);
                 }
             }
             Command::Exit => self.exit = true,
@@ -175,6 +175,7 @@ impl Loop {
             dials: place.dials,
             recording: place.recording,
             recorded: None,
+            attempt: 0,
             leg: None,
             media: None,
             closed: None,
@@ -235,10 +236,9 @@ impl Loop {
                     sip::ReasonProtocol::Sip => None,
                 });
                 let by = match ended.by {
-                    sip::By::Remote | sip::By::Canceled => LegEnd::Remote,
-                    sip::By::Local => LegEnd::Local,
+                    // Our own BYE ends the call as we said when we sent it.
+                    sip::By::Remote | sip::By::Local | sip::By::Canceled => LegEnd::Remote,
                     sip::By::NoAck => LegEnd::NoAck,
-                    sip::By::Timeout | sip::By::Transport => LegEnd::Transport,
                 };
                 self.tell(key, Input::LegEnded { by, q850 }, now);
             }
@@ -250,8 +250,7 @@ impl Loop {
 
     fn credentials_given(&self, key: usize) -> bool {
         self.calls.get(key).is_some_and(|entry| {
-            let attempt = entry.call.attempt();
-            entry.dials.get(attempt).is_some_and(|dial| dial.credentials.is_some())
+            entry.dials.get(entry.attempt).is_some_and(|dial| dial.credentials.is_some())
         })
     }
 
@@ -333,10 +332,7 @@ impl Loop {
                 match event {
                     media::Event::Played { id, whole } => self.tell(key, Input::Played { id, whole }, now),
                     media::Event::Silent { for_ } => self.tell(key, Input::Silent { after: for_ }, now),
-                    media::Event::Digit { digit, .. } => {
-                        self.report(key, "digit", json!({ "digit": digit.to_string() }));
-                        self.tell(key, Input::Digit(digit), now);
-                    }
+                    media::Event::Digit { digit, .. } => self.tell(key, Input::Digit(digit), now),
                     media::Event::FirstMedia => {}
                 }
             }
@@ -427,6 +423,9 @@ impl Loop {
 
     fn dial(&mut self, key: usize, attempt: usize, now: Instant) {
         self.close_media(key);
+        if let Some(entry) = self.calls.get_mut(key) {
+            entry.attempt = attempt;
+        }
         match self.invite(key, attempt, now) {
             Ok(leg) => {
                 self.by_leg.insert(leg, key);
@@ -445,13 +444,13 @@ impl Loop {
     }
 
     fn invite(&mut self, key: usize, attempt: usize, now: Instant) -> Result<LegId, LegFailure> {
-        let gone = || LegFailure::local(call::FailureKind::Transport, "the attempt is gone");
+        let gone = || unsent(call::FailureKind::Transport, "the attempt is gone");
         let parts = &mut self.parts;
         let entry = self.calls.get_mut(key).ok_or_else(gone)?;
         let dial = entry.dials.get(attempt).ok_or_else(gone)?;
-        let target = dial.target.clone().map_err(|why| LegFailure::local(call::FailureKind::Dns(why), ""))?;
+        let target = dial.target.clone().map_err(|why| unsent(call::FailureKind::Dns(why), ""))?;
         let transport = |error: &dyn std::fmt::Display| {
-            LegFailure::local(call::FailureKind::Transport, &error.to_string())
+            unsent(call::FailureKind::Transport, &error.to_string())
         };
         let path = parts.endpoint.path(target.transport, target.remote).map_err(|e| transport(&e))?;
         let (id, port) = parts.media.open(&parts.sink).map_err(|e| transport(&e))?;
@@ -609,6 +608,20 @@ fn session(negotiated: Negotiated, record: bool, silence: Option<Duration>) -> R
     })
 }
 
+/// An attempt that came to nothing before anything was sent.
+fn unsent(kind: call::FailureKind, phrase: &str) -> LegFailure {
+    LegFailure {
+        kind,
+        status: None,
+        phrase: phrase.into(),
+        q850: None,
+        provisional: false,
+        sent: false,
+        challenged: false,
+        had_credentials: false,
+    }
+}
+
 fn translate(failure: sip::Failure, had_credentials: bool) -> LegFailure {
     LegFailure {
         kind: match failure.kind {
@@ -634,6 +647,10 @@ fn translate(failure: sip::Failure, had_credentials: bool) -> LegFailure {
 fn describe(progress: &call::Progress) -> (&'static str, Value) {
     match progress {
         call::Progress::Attempt { n, of, trunk } => ("attempt", json!({ "n": n, "of": of, "trunk": trunk })),
+        call::Progress::AttemptFailed { cause } => {
+            ("attempt-failed", json!({ "code": cause.code, "text": cause.text, "sip": cause.sip }))
+        }
+        call::Progress::Digit(digit) => ("digit", json!({ "digit": digit.to_string() })),
         call::Progress::EarlyMedia => ("early-media", json!({})),
         call::Progress::Saying { text } => ("say", json!({ "text": text })),
         call::Progress::Playing { name } => ("play", json!({ "file": name })),
