@@ -45,15 +45,18 @@ impl<'a> View<'a> {
     /// The most header fields a message may have.
     pub const MAX_HEADERS: usize = 128;
 
-    /// Reads the start line and finds the header fields. Lines may end in CRLF or a bare LF; bytes before the
-    /// start line are not skipped.
+    /// Reads the start line and finds the header fields. Lines may end in CRLF or a bare LF; what ends with its
+    /// last header field has no body. Bytes before the start line are not skipped.
     ///
     /// # Errors
     /// What cannot be told from noise: no start line, no end of the header, a header that is not UTF-8 or has
     /// more than 128 fields or 65,535 bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
-        let end = head_end(bytes).ok_or(ParseError::Incomplete)?;
-        let head = bytes.get(..end).ok_or(ParseError::Incomplete)?;
+        let head = match head_end(bytes) {
+            Some(end) => bytes.get(..end).unwrap_or(bytes),
+            None if bytes.ends_with(b"\n") => bytes,
+            None => return Err(ParseError::Incomplete),
+        };
         if head.len() > usize::from(u16::MAX) {
             return Err(ParseError::TooLarge);
         }

@@ -11,8 +11,8 @@ use crate::transaction::{Kind, Received};
 
 impl Endpoint {
     pub(super) fn on_datagram(&mut self, path: Path, bytes: &[u8], now: Instant) {
-        // CRLF keep-alives (RFC 5626 section 4.4.1) and STUN, whose first two bits are zero as in no SIP message
-        // (RFC 5626 section 8; upper and lower case letters start with 01).
+        // CRLF keep-alives (RFC 5626 section 4.4.1), and STUN, whose first byte no SIP message has (RFC 7983
+        // section 7).
         let text = bytes.trim_ascii_start();
         if text.is_empty() || bytes.first().is_some_and(|first| *first < 4) {
             return;
@@ -65,9 +65,10 @@ impl Endpoint {
         if let Some(count) = self.stats.responses_in.get_mut(usize::from(status / 100).saturating_sub(1)) {
             *count += 1;
         }
-        let Some((key, client)) =
-            ClientKey::of(view).and_then(|key| Some((key, self.clients.get_mut(&key)?)))
-        else {
+        let is_invite = view.cseq().is_some_and(|cseq| cseq.method == Method::Invite);
+        let kind = if is_invite { Kind::Invite } else { Kind::NonInvite };
+        let client = ClientKey::of(view).and_then(|key| Some((key, self.clients.get_mut(&key)?)));
+        let Some((key, client)) = client.filter(|(_, client)| client.transaction.kind() == kind) else {
             self.stats.absorbed += 1;
             return;
         };
