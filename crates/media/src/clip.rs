@@ -58,7 +58,7 @@ impl Clip {
             return Err(ClipError::Empty);
         }
         let mono = if rate == SAMPLE_RATE { mono } else { resample(&mono, rate)? };
-        Ok(mono.iter().map(|sample| (sample * 32768.0) as i16).collect::<Vec<_>>()).map(Clip::from_samples)
+        Ok(Clip::from_samples(mono.iter().map(|sample| (sample * 32768.0) as i16).collect()))
     }
 
     /// A clip of these samples (8 kHz, mono).

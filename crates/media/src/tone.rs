@@ -133,6 +133,6 @@ mod tests {
         let tone = sine(1000.0, 100, 1.0);
         assert!((power(&tone, 1000.0) - 1.0).abs() < 0.01);
         assert!(power(&tone, 1500.0) < 1e-4);
-        assert!((rms(&tone) - 0.7071).abs() < 0.001);
+        assert!((rms(&tone) - std::f32::consts::FRAC_1_SQRT_2).abs() < 0.001);
     }
 }

@@ -83,7 +83,7 @@ fn says_what_is_wrong_with_a_file() {
         ("text", b"Hello, this is no audio at all".to_vec(), ClipError::NotAudio),
         ("PNG", b"\x89PNG\r\n\x1a\n".to_vec(), ClipError::NotAudio),
         ("zeros", vec![0; 5000], ClipError::NotAudio),
-        ("sync without frames", vec![0xFF, 0xFB].repeat(3000), ClipError::NotAudio),
+        ("sync without frames", [0xFF, 0xFB].repeat(3000), ClipError::NotAudio),
         ("header alone", b"RIFF\0\0\0\0WAVE".to_vec(), ClipError::NotAudio),
         ("WAV without samples", empty_wav, ClipError::Empty),
         ("too long", wav(8000, 1, 440.0, 1500), ClipError::TooLong { limit: Duration::from_secs(1) }),

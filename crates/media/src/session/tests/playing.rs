@@ -209,7 +209,7 @@ fn silence_is_told_once_until_media_comes_again() {
     let start = Instant::now();
     let silence_after = Some(Duration::from_secs(1));
     let mut session = Session::new(Setup { silence_after, ..setup(THERE, 1) }, start);
-    let mut tick_to = |session: &mut Session, ms: u64| {
+    let tick_to = |session: &mut Session, ms: u64| {
         session.tick(start + Duration::from_millis(ms), &mut [0; 1500]);
         events(session)
     };
