@@ -58,7 +58,7 @@ impl Clip {
             return Err(ClipError::Empty);
         }
         let mono = if rate == SAMPLE_RATE { mono } else { resample(&mono, rate)? };
-        Ok(mono.iter().map(|sample| (sample * 32768.0) as i16).collect::<Vec<_>>()).map(Clip::from_samples)
+        Ok(Clip::from_samples(mono.iter().map(|sample| (sample * 32768.0) as i16).collect()))
     }
 
     /// A clip of these samples (8 kHz, mono).
@@ -131,7 +131,11 @@ fn decode_mono(bytes: Vec<u8>, container: Container, limit: Duration) -> Result<
     hint.with_extension(container.extension());
     let mut format = symphonia::default::get_probe()
         .probe(&hint, stream, Default::default(), Default::default())
-        .map_err(refuse)?;
+        .map_err(|error| match container {
+            Container::Wav => refuse(error),
+            // What only looked like a frame of MP3.
+            Container::Mp3 => ClipError::NotAudio,
+        })?;
     let (track, mut decoder) = open(&*format)?;
     let mut mono = Vec::new();
     let mut interleaved: Vec<f32> = Vec::new();

@@ -9,7 +9,7 @@ pub use self::description::{Description, Media, Rtpmap};
 use crate::Codec;
 
 /// The payload type we offer for `telephone-event/8000`.
-const TELEPHONE_EVENT: u8 = 101;
+pub(crate) const TELEPHONE_EVENT: u8 = 101;
 
 /// What we say about ourselves.
 #[derive(Clone, Debug)]
@@ -206,7 +206,16 @@ fn common(media: &Media, local: &Local) -> impl Iterator<Item = (u8, Codec)> + C
 fn names(media: &Media) -> String {
     let name = |format: &String| {
         let map = format.parse().ok().and_then(|payload_type| media.rtpmap(payload_type));
-        map.map_or(format.clone(), |map| map.name.clone())
+        match (map, &format[..]) {
+            (Some(map), _) => map.name.clone(),
+            // Static types (RFC 3551 table 4) that are seen in the field.
+            (None, "0") => Codec::Pcmu.name().to_owned(),
+            (None, "8") => Codec::Pcma.name().to_owned(),
+            (None, "3") => "GSM".to_owned(),
+            (None, "9") => "G722".to_owned(),
+            (None, "18") => "G729".to_owned(),
+            (None, other) => other.to_owned(),
+        }
     };
     media.formats.iter().map(name).collect::<Vec<_>>().join(", ")
 }

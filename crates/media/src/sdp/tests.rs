@@ -201,7 +201,20 @@ fn says_why_a_description_is_refused() {
         .iter()
         .map(|(name, sdp)| format!("{name}: {}", accept(&local(), sdp.as_bytes()).unwrap_err()))
         .collect();
-    assert_snapshot!(refusals.join("\n"), @"");
+    assert_snapshot!(refusals.join("\n"), @r#"
+    nothing: the body is no SDP: it does not begin with v=0
+    XML: the body is no SDP: it does not begin with v=0
+    no equals sign: the SDP has a broken line: "a"
+    port: the SDP has a broken line: "m=audio 70000 RTP/AVP 0"
+    format with a control character: the SDP has a broken line: "m=audio 4000 RTP/AVP 0 \u{1}"
+    no audio: the SDP has no audio
+    port 0: the other side refuses audio (port 0)
+    SRTP: the audio is not plain RTP: RTP/SAVP, expected RTP/AVP
+    other codecs: no common codec: they speak G729, opus, 97
+    no address: the SDP does not say where to send to: no c= line
+    host: the SDP names a host instead of an IP address: media.example.com
+    too many: the SDP is too large: at most 64 KiB and 64 m-lines are read
+    "#);
     let huge = vec![b'a'; 65 * 1024];
     assert_eq!(Description::parse(&huge), Err(SdpError::TooLarge));
 }
@@ -231,7 +244,35 @@ fn reads_the_descriptions_of_others() {
         }
     }
     verdicts.sort();
-    assert_snapshot!(verdicts.join("\n"), @"");
+    assert_snapshot!(verdicts.join("\n"), @r"
+    alac.sdp: the other side refuses audio (port 0)
+    baresip1.0.0-answer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
+    bfcp.sdp: no common codec: they speak G722
+    chromium156-offer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
+    dante-aes67.sdp: no common codec: they speak L24
+    extmap-encrypt.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    hacky.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    icelite.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    invalid.sdp: Pcmu
+    jsep.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
+    jssip.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    mediaclk-avbtp.sdp: no common codec: they speak L24
+    mediaclk-ptp-v2-w-rate.sdp: no common codec: they speak L24
+    mediaclk-ptp-v2.sdp: no common codec: they speak L24
+    mediaclk-rtp.sdp: no common codec: they speak L24
+    normal.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    onvif.sdp: the other side refuses audio (port 0)
+    rtcp-fb.sdp: no common codec: they speak opus, telephone-event
+    sctp-dtls-26.sdp: the SDP has no audio
+    simulcast.sdp: Pcmu
+    ssrc.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
+    st2022-6.sdp: the SDP has no audio
+    st2110-20.sdp: the SDP has no audio
+    tcp-active.sdp: the SDP has no audio
+    tcp-passive.sdp: the SDP has no audio
+    ts-refclk-media.sdp: Pcmu
+    ts-refclk-sess.sdp: Pcmu
+    ");
 }
 
 proptest! {
