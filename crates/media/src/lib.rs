@@ -19,6 +19,8 @@ pub mod rtp;
 pub mod sdp;
 mod session;
 mod stats;
+#[cfg(test)]
+mod testing;
 pub mod tone;
 
 pub use clip::{Clip, ClipError};
