@@ -4,6 +4,10 @@
 //! `call::Call`, the store remembers. Nothing calls `api`; only `store` writes SQL.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod id;
 pub mod refused;
 pub mod secret;
+pub mod speech;
+pub mod store;
+pub mod upload;
