@@ -16,7 +16,7 @@ const DOMINANCE: f32 = 0.6;
 /// The dominant tone: its frequency in Hz (within 1 %) and its amplitude, 0 to 1 of full scale.
 ///
 /// Looks at the loudest quarter of a second. `None` when there are fewer than 160 samples, all is silent, or less
-/// than 60 % of the power lies on one frequency (speech, noise, two tones). Takes a few ms of CPU time.
+/// than 60 % of the power lies on one frequency (speech, noise, two tones).
 pub fn frequency(samples: &[i16]) -> Option<(f32, f32)> {
     let whole = samples.chunks(WINDOW).filter(|chunk| chunk.len() >= 160);
     let loudest = whole.max_by(|a, b| rms(a).total_cmp(&rms(b)))?;

@@ -2,6 +2,7 @@ use super::*;
 use crate::{Codec, FRAME_TIME, rtp, tone};
 
 mod digits;
+mod hostile;
 mod latching;
 mod playing;
 mod reports;
