@@ -7,11 +7,13 @@
 
 pub mod api;
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod endpoint;
 pub mod id;
 pub mod logs;
 pub mod originate;
+pub mod progress;
 pub mod refused;
 pub mod rtp;
 pub mod secret;
