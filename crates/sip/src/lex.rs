@@ -21,24 +21,38 @@ pub fn breaks_line(text: &str) -> bool {
     text.contains(['\r', '\n', '\0'])
 }
 
-/// Where `wanted` first stands outside quoted strings and angle brackets.
-pub fn find_outside(text: &str, wanted: u8) -> Option<usize> {
-    let (mut quoted, mut escaped, mut angled) = (false, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        if escaped {
-            escaped = false;
-            continue;
-        }
+/// How deep in quotes and angle brackets a scan is.
+#[derive(Default)]
+struct Nesting {
+    quoted: bool,
+    escaped: bool,
+    angled: bool,
+}
+
+impl Nesting {
+    fn is_outside(&self) -> bool {
+        !self.quoted && !self.angled
+    }
+
+    /// Takes the next byte in and says whether it stands outside.
+    fn step(&mut self, byte: u8) -> bool {
+        let outside = self.is_outside();
         match byte {
-            b'\\' if quoted => escaped = true,
-            b'"' if !angled => quoted = !quoted,
-            b if b == wanted && !quoted && !angled => return Some(at),
-            b'<' if !quoted => angled = true,
-            b'>' if !quoted => angled = false,
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.quoted => self.escaped = true,
+            b'"' if !self.angled => self.quoted = !self.quoted,
+            b'<' if !self.quoted => self.angled = true,
+            b'>' if !self.quoted => self.angled = false,
             _ => {}
         }
+        outside
     }
-    None
+}
+
+/// Where `wanted` first stands outside quoted strings and angle brackets.
+pub fn find_outside(text: &str, wanted: u8) -> Option<usize> {
+    let mut nesting = Nesting::default();
+    text.bytes().position(|byte| nesting.step(byte) && byte == wanted)
 }
 
 /// The comma-separated values of `text`, each trimmed; empty ones are left out.
@@ -75,21 +89,11 @@ pub fn split_params(text: &str) -> (&str, &str) {
 
 /// Whether every quoted string and angle bracket that opens also closes.
 pub fn is_balanced(text: &str) -> bool {
-    let (mut quoted, mut escaped, mut angled) = (false, false, false);
-    for byte in text.bytes() {
-        if escaped {
-            escaped = false;
-            continue;
-        }
-        match byte {
-            b'\\' if quoted => escaped = true,
-            b'"' if !angled => quoted = !quoted,
-            b'<' if !quoted => angled = true,
-            b'>' if !quoted => angled = false,
-            _ => {}
-        }
-    }
-    !quoted && !angled
+    let mut nesting = Nesting::default();
+    text.bytes().for_each(|byte| {
+        nesting.step(byte);
+    });
+    nesting.is_outside()
 }
 
 /// What a quoted string says; other text as it is.
