@@ -31,7 +31,7 @@ enum StartLine<'a> {
 ///
 /// Parsing is lenient: it fails only where no answer would be possible anyway. [`View::check`] says what is
 /// wrong with a request and how to answer it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct View<'a> {
     start: StartLine<'a>,
     bytes: &'a [u8],

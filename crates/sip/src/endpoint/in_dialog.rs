@@ -47,7 +47,7 @@ impl Endpoint {
             other => Err(not_allowed(other)),
         });
         if let Err(refusal) = checked {
-            let (status, response) = (refusal.status(), self.refusal(&reply, &refusal));
+            let (status, response) = (refusal.status, self.refusal(&reply, &refusal));
             return self.answer(view, key, &reply, status, response, now);
         }
         match method {

@@ -215,7 +215,7 @@ impl Endpoint {
         self.send_invite(leg, now);
     }
 
-    /// Fails a leg whose INVITE on its way ended without a final response.
+    /// Fails a leg if it still waits for the INVITE that ended.
     pub(super) fn fail_calling(&mut self, leg: LegId, key: ClientKey, kind: FailureKind, sent: bool) {
         let Some(calling) = self.calling(leg).filter(|calling| calling.transaction == key) else { return };
         let kind = if matches!(calling.cancel, Cancel::No) { kind } else { FailureKind::Canceled };
