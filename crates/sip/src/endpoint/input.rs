@@ -85,7 +85,7 @@ impl Endpoint {
                     200..300 => self.on_answer(leg, key, view, now),
                     300.. => self.on_refusal(leg, key, view, status, now),
                 },
-                Purpose::Cancel => {}
+                Purpose::Settled => {}
                 Purpose::Bye(_) => self.on_bye_response(key, view, status, now),
             },
         }
