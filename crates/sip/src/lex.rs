@@ -8,7 +8,7 @@ pub fn is_space(c: char) -> bool {
 
 /// `text` without white space around it.
 pub fn trim(text: &str) -> &str {
-    text.trim_matches(is_space)
+    text.trim_ascii()
 }
 
 /// Whether `text` is a token: the characters of methods, header and parameter names.
@@ -21,38 +21,33 @@ pub fn breaks_line(text: &str) -> bool {
     text.contains(['\r', '\n', '\0'])
 }
 
-/// How deep in quotes and angle brackets a scan is.
-#[derive(Default)]
-struct Nesting {
-    quoted: bool,
-    escaped: bool,
-    angled: bool,
-}
-
-impl Nesting {
-    fn is_outside(&self) -> bool {
-        !self.quoted && !self.angled
-    }
-
-    /// Takes the next byte in and says whether it stands outside.
-    fn step(&mut self, byte: u8) -> bool {
-        let outside = self.is_outside();
-        match byte {
-            _ if self.escaped => self.escaped = false,
-            b'\\' if self.quoted => self.escaped = true,
-            b'"' if !self.angled => self.quoted = !self.quoted,
-            b'<' if !self.quoted => self.angled = true,
-            b'>' if !self.quoted => self.angled = false,
-            _ => {}
-        }
-        outside
-    }
-}
-
 /// Where `wanted` first stands outside quoted strings and angle brackets.
 pub fn find_outside(text: &str, wanted: u8) -> Option<usize> {
-    let mut nesting = Nesting::default();
-    text.bytes().position(|byte| nesting.step(byte) && byte == wanted)
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        at += memchr::memchr3(wanted, b'"', b'<', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&wanted) {
+            return Some(at);
+        }
+        at = end_of_enclosure(bytes, at)?;
+    }
+}
+
+/// Where what opens at `open`, a quoted string or an angle bracket, is closed again: the place after that.
+fn end_of_enclosure(bytes: &[u8], open: usize) -> Option<usize> {
+    let mut at = open + 1;
+    if bytes.get(open) == Some(&b'<') {
+        return Some(at + memchr::memchr(b'>', bytes.get(at..)?)? + 1);
+    }
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        match bytes.get(at) {
+            Some(b'"') => return Some(at + 1),
+            // The escaped character means nothing.
+            _ => at += 2,
+        }
+    }
 }
 
 /// The comma-separated values of `text`, each trimmed; empty ones are left out.
@@ -89,11 +84,15 @@ pub fn split_params(text: &str) -> (&str, &str) {
 
 /// Whether every quoted string and angle bracket that opens also closes.
 pub fn is_balanced(text: &str) -> bool {
-    let mut nesting = Nesting::default();
-    text.bytes().for_each(|byte| {
-        nesting.step(byte);
-    });
-    nesting.is_outside()
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(open) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'<', rest)) {
+        match end_of_enclosure(bytes, at + open) {
+            Some(end) => at = end,
+            None => return false,
+        }
+    }
+    true
 }
 
 /// What a quoted string says; other text as it is.
