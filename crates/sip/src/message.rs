@@ -31,7 +31,7 @@ enum StartLine<'a> {
 ///
 /// Parsing is lenient: it fails only where no answer would be possible anyway. [`View::check`] says what is
 /// wrong with a request and how to answer it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct View<'a> {
     start: StartLine<'a>,
     bytes: &'a [u8],
@@ -99,11 +99,10 @@ impl<'a> View<'a> {
             self.junk = true;
             return Ok(());
         };
-        let value_at = line_at + name.len() + 1;
-        let value = value.get(1..).unwrap_or("");
-        let trimmed = value.trim_start_matches(lex::is_space);
-        let value_at = value_at + (value.len() - trimmed.len());
-        let name = name.trim_end_matches([' ', '\t']);
+        let value = value.get(1..).unwrap_or("").trim_ascii_end();
+        let trimmed = value.trim_ascii_start();
+        let value_at = line_at + name.len() + 1 + (value.len() - trimmed.len());
+        let name = name.trim_ascii_end();
         self.junk |= name.is_empty();
         let slot = self.fields.get_mut(self.count).ok_or(ParseError::TooManyHeaders)?;
         *slot = Field {
@@ -111,7 +110,7 @@ impl<'a> View<'a> {
             name_at: offset(line_at)?,
             name_len: offset(name.len())?,
             value_at: offset(value_at)?,
-            value_len: offset(trimmed.trim_end_matches(lex::is_space).len())?,
+            value_len: offset(trimmed.len())?,
         };
         self.count += 1;
         Ok(())

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::reply::Reply;
 use super::transactions::{ClientKey, Purpose};
-use super::{Endpoint, Output};
+use super::{Endpoint, Output, count_class};
 use crate::Path;
 use crate::framer::{Frame, Framer};
 use crate::message::{View, as_utf8};
@@ -62,9 +62,7 @@ impl Endpoint {
     }
 
     fn on_response(&mut self, view: &View<'_>, status: u16, now: Instant) {
-        if let Some(count) = self.stats.responses_in.get_mut(usize::from(status / 100).saturating_sub(1)) {
-            *count += 1;
-        }
+        count_class(&mut self.stats.responses_in, status / 100);
         let is_invite = view.cseq().is_some_and(|cseq| cseq.method == Method::Invite);
         let kind = if is_invite { Kind::Invite } else { Kind::NonInvite };
         let client = ClientKey::of(view).and_then(|key| Some((key, self.clients.get_mut(&key)?)));
@@ -87,7 +85,7 @@ impl Endpoint {
                     200..300 => self.on_answer(leg, key, view, now),
                     300.. => self.on_refusal(leg, key, view, status, now),
                 },
-                Purpose::Cancel => {}
+                Purpose::Settled => {}
                 Purpose::Bye(_) => self.on_bye_response(key, view, status, now),
             },
         }

@@ -58,6 +58,17 @@ fn no_answer_at_all_fails_after_timer_b() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_read_is_none() {
+    let mut bench = Bench::new();
+    let (_, sent) = bench.invite(invite());
+    let answer = response(&sent, "200 OK", "x", CONTACT, "v=0\n").replace("To: <", "To: \"<");
+    let outputs = bench.receive(&answer);
+    assert!(outputs.sent.is_empty() && outputs.events.is_empty());
+    assert_eq!(failure(&bench.wait(Duration::from_secs(32))).kind, FailureKind::Timeout);
+    bench.assert_idle();
+}
+
+#[test]
 fn a_transport_that_never_sent_says_so() {
     let mut bench = Bench::new();
     bench.invite(invite());

@@ -27,12 +27,14 @@ fn read(bytes: &[u8]) {
     assert!(Message::parse(bytes::Bytes::copy_from_slice(bytes)).is_ok());
 }
 
-/// Hands bytes to an endpoint with calls in every state, whole and as a stream.
+/// Hands bytes to an endpoint with calls in every state, whole and as a stream; whatever that does, hanging up
+/// leaves nothing behind.
 fn hand_over(bytes: &[u8]) {
     let mut bench = Bench::new();
-    let (_, sent) = bench.invite(invite());
+    let (calling, sent) = bench.invite(invite());
     bench.receive(&response(&sent, "180 Ringing", "x", "", ""));
-    bench.established();
+    let (established, _) = bench.established();
+    let mut legs = vec![calling, established];
     let stream = Path { transport: Transport::Tcp, ..path() };
     for input in [
         Input::Datagram { path: path(), bytes },
@@ -42,8 +44,13 @@ fn hand_over(bytes: &[u8]) {
     ] {
         bench.endpoint.handle_input(input, bench.now);
     }
-    while bench.endpoint.poll_output().is_some() {}
-    bench.wait(std::time::Duration::from_secs(100));
+    while let Some(output) = bench.endpoint.poll_output() {
+        if let Output::Event(Event::Incoming { leg, .. }) = output {
+            legs.push(leg);
+        }
+    }
+    legs.into_iter().for_each(|leg| bench.endpoint.hang_up(leg, None, bench.now));
+    bench.assert_idle();
 }
 
 fn torture() -> impl Strategy<Value = Vec<u8>> {
