@@ -133,7 +133,6 @@ fn from_status(failure: &LegFailure) -> (State, Cause) {
 pub(crate) fn no_answer(after: Duration) -> Cause {
     let mut cause = because(reason::NO_ANSWER, HangupBy::System);
     cause.text = format!("Nobody answered within {} s.", after.as_secs());
-    cause.q850 = Some(19);
     cause
 }
 
