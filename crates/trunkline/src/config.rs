@@ -315,7 +315,7 @@ impl Config {
 }
 
 /// Whether a trunk's host is this machine, as far as its name says (RFC 6761 section 6.3 for `localhost`).
-fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
