@@ -260,8 +260,8 @@ fn flat(table: &toml::Table) -> Vec<(String, String)> {
 
 /// The known name nearest to `given`, if it is near enough to be meant.
 fn near(given: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let scored = known.map(|name| (strsim::jaro_winkler(given, &name), name));
-    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    let scored = known.map(|name| (strsim::normalized_damerau_levenshtein(given, &name), name));
+    scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 fn provider(config: &mut Config) -> &mut Provider {

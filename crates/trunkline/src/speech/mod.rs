@@ -157,9 +157,6 @@ impl Speech {
     ) -> Result<Spoken, Refused> {
         let utterance = self.utterance(text, voice, language)?;
         let file = file_name(&self.0.engine.name(), &utterance);
-        if let Some(clip) = self.0.cache.get(&file).await {
-            return Ok(Spoken { clip, file });
-        }
         let pending = {
             let mut pending = self.0.pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.entry(file.clone()).or_insert_with(|| self.start(file.clone(), utterance)).clone()
@@ -171,7 +168,10 @@ impl Speech {
     fn start(&self, file: String, utterance: Utterance) -> Pending {
         let speech = self.clone();
         let task = tokio::spawn(async move {
-            let rendered = speech.render(&file, &utterance).await;
+            let rendered = match speech.0.cache.get(&file).await {
+                Some(clip) => Ok(clip),
+                None => speech.render(&file, &utterance).await,
+            };
             speech.0.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&file);
             rendered
         });
