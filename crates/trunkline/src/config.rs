@@ -1,6 +1,6 @@
 //! Settings: `trunkline.toml`, overruled by the environment; checked whole before any port is bound.
 //!
-//! Every key stands once, in [`keys::KEYS`]; the file, the variables and the list of nearest names all come from it.
+//! Every key stands once, in `keys.rs`; the file, the variables and the list of nearest names all come from it.
 
 mod keys;
 #[cfg(test)]
