@@ -209,13 +209,10 @@ fn check_limits(order: &Order) -> Result<(), Refused> {
         return Err(Refused::bad("flow_too_long", format!("A flow has {MAX_STEPS} steps at the most.")));
     }
     for step in &order.flow {
-        if let Step::Pause { seconds } = step {
-            if !(0.0..=MAX_PAUSE).contains(seconds) {
-                return Err(Refused::bad(
-                    "invalid_pause",
-                    format!("A pause lasts 0 to {MAX_PAUSE} seconds."),
-                ));
-            }
+        if let Step::Pause { seconds } = step
+            && !(0.0..=MAX_PAUSE).contains(seconds)
+        {
+            return Err(Refused::bad("invalid_pause", format!("A pause lasts 0 to {MAX_PAUSE} seconds.")));
         }
     }
     let within = |name: &str, value: Option<Duration>, range: std::ops::RangeInclusive<u64>| match value {

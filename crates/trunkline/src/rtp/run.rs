@@ -185,7 +185,7 @@ impl Loop {
 
     fn receive(&mut self, token: usize, now: Instant) {
         let Some(leg) = self.legs.get_mut(token / 2) else { return };
-        let is_rtp = token % 2 == 0;
+        let is_rtp = token.is_multiple_of(2);
         let socket = if is_rtp { &leg.rtp } else { &leg.rtcp };
         for _ in 0..BURST {
             match socket.recv_from(&mut self.packet) {

@@ -169,10 +169,10 @@ impl Carrier {
             self.endpoint.handle_timeout(now);
             self.pump(now);
             while let Ok(event) = self.events.try_recv() {
-                if let rtp::Event::Closed(id, closed) = event {
-                    if let (Some(call), Some(heard)) = (self.by_media.remove(&id), closed.heard) {
-                        (self.report)(call, heard);
-                    }
+                if let rtp::Event::Closed(id, closed) = event
+                    && let (Some(call), Some(heard)) = (self.by_media.remove(&id), closed.heard)
+                {
+                    (self.report)(call, heard);
                 }
             }
             self.act(now);

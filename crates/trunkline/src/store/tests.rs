@@ -9,6 +9,7 @@ use sqlx::Row;
 use super::*;
 use crate::config::Provider;
 use crate::secret::Secret;
+use crate::time::now_ms;
 
 fn master() -> MasterKey {
     MasterKey::parse(&"a1".repeat(32)).unwrap()
