@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::cause::{self, Cause, HangupBy, LegFailure};
+use crate::cause::{self, Cause, HangupBy, LegFailure, because, reason};
 use crate::flow::{ClipId, Verb};
 use crate::route::{self, Attempt};
 use crate::state::State;
@@ -258,6 +258,7 @@ pub struct Call {
     phase: Phase,
     state: State,
     attempt: usize,
+    early_media: bool,
     media_ready: bool,
     /// The next verb of the flow.
     next_verb: usize,
@@ -279,6 +280,7 @@ impl Call {
             phase: Phase::Over,
             state: State::Queued,
             attempt: 0,
+            early_media: false,
             media_ready: false,
             next_verb: 0,
             next_id: 0,
@@ -290,7 +292,7 @@ impl Call {
         };
         call.outputs.push_back(Output::State { state: State::Queued });
         if call.spec.attempts.is_empty() {
-            call.finish(State::Failed, cause::own("no_attempt", HangupBy::System), now);
+            call.finish(State::Failed, because(reason::NO_ATTEMPT, HangupBy::System), now);
         } else {
             call.dial(0, now);
         }
@@ -330,19 +332,21 @@ impl Call {
             }
             (Phase::Ending { .. }, _) => {}
 
+            (_, Input::MediaFailed(said)) => self.hang_up(State::Failed, cause::media_failed(&said), now),
+
             (Phase::Dialing { .. }, Input::Ringing { early_media }) => self.ring(early_media, now),
             (Phase::Dialing { .. }, Input::Answered) => self.answer(now),
             (Phase::Dialing { .. }, Input::LegFailed(failure)) => self.attempt_failed(&failure, now),
             (Phase::Dialing { .. }, Input::LegEnded { .. }) => {
-                self.finish(State::Failed, cause::own("leg_lost", HangupBy::System), now);
+                self.finish(State::Failed, because(reason::LEG_LOST, HangupBy::System), now);
             }
             (Phase::Dialing { .. }, Input::MediaReady) => self.media_ready = true,
             (Phase::Dialing { .. }, Input::Hangup { by, cause }) => {
-                let code = match cause {
-                    HangupReason::Api => "canceled",
-                    HangupReason::Shutdown => "shutdown",
+                let reason = match cause {
+                    HangupReason::Api => reason::CANCELED,
+                    HangupReason::Shutdown => reason::SHUTDOWN,
                 };
-                self.hang_up(State::Canceled, cause::own(code, by), now);
+                self.hang_up(State::Canceled, because(reason, by), now);
             }
             (Phase::Dialing { .. }, Input::Played { .. } | Input::Silent { .. } | Input::Digit(_)) => {}
 
@@ -357,18 +361,17 @@ impl Call {
                 let (_, cause) = cause::from_failure(&failure);
                 self.finish(State::Failed, cause, now);
             }
-            (_, Input::MediaFailed(said)) => self.hang_up(State::Failed, cause::media_failed(&said), now),
             (_, Input::Silent { after }) => {
                 if self.spec.silence_timeout.is_some_and(|limit| after >= limit) {
                     self.hang_up(State::Completed, cause::rtp_silence(after), now);
                 }
             }
             (_, Input::Hangup { by, cause }) => {
-                let code = match cause {
-                    HangupReason::Api => "hangup",
-                    HangupReason::Shutdown => "shutdown",
+                let reason = match cause {
+                    HangupReason::Api => reason::HANGUP,
+                    HangupReason::Shutdown => reason::SHUTDOWN,
                 };
-                self.hang_up(State::Completed, cause::own(code, by), now);
+                self.hang_up(State::Completed, because(reason, by), now);
             }
             (_, Input::Digit(digit)) => self.progress(Progress::Digit(digit)),
             (_, Input::Ringing { .. } | Input::Answered | Input::MediaReady | Input::Played { .. }) => {}
@@ -385,7 +388,7 @@ impl Call {
                 self.hang_up(State::NoAnswer, cause::no_answer(self.spec.ring_timeout), now);
             }
             Phase::Closing { at } if *at <= now => {
-                self.hang_up(State::Completed, cause::own("flow_done", HangupBy::System), now);
+                self.hang_up(State::Completed, because(reason::FLOW_DONE, HangupBy::System), now);
             }
             Phase::Connecting | Phase::Playing { .. } | Phase::Closing { .. } | Phase::Holding => {
                 self.hang_up(State::Completed, cause::max_duration(self.spec.max_duration), now);
@@ -411,7 +414,7 @@ impl Call {
     fn ring(&mut self, early_media: bool, now: Instant) {
         self.ringing.get_or_insert(now);
         self.enter(State::Ringing);
-        if early_media {
+        if early_media && !std::mem::replace(&mut self.early_media, true) {
             self.progress(Progress::EarlyMedia);
         }
     }
@@ -472,12 +475,11 @@ impl Call {
 
     fn leg_ended(&mut self, by: LegEnd, q850: Option<u8>, now: Instant) {
         let (state, mut cause) = match by {
-            LegEnd::Remote => (State::Completed, cause::own("normal", HangupBy::Callee)),
-            LegEnd::NoAck => (State::Failed, cause::own("no_ack", HangupBy::System)),
-            LegEnd::Transport => (State::Failed, cause::own("connection_lost", HangupBy::System)),
+            LegEnd::Remote => (State::Completed, because(reason::NORMAL, HangupBy::Callee)),
+            LegEnd::NoAck => (State::Failed, because(reason::NO_ACK, HangupBy::System)),
+            LegEnd::Transport => (State::Failed, because(reason::CONNECTION_LOST, HangupBy::System)),
         };
         cause.q850 = q850.or(cause.q850);
-        self.stop_media();
         self.finish(state, cause, now);
     }
 
@@ -495,6 +497,7 @@ impl Call {
     }
 
     fn finish(&mut self, state: State, cause: Cause, now: Instant) {
+        self.stop_media();
         self.phase = Phase::Over;
         self.enter(state);
         self.outputs.push_back(Output::Finished(Outcome {

@@ -1,10 +1,12 @@
 //! Why a call ended: a stable code, what SIP and Q.850 said, plain words and what to try.
 
+pub(crate) mod reason;
 mod table;
 
 use std::time::Duration;
 
 use crate::state::State;
+use reason::Reason;
 
 /// Who ended the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,17 +90,17 @@ pub struct LegFailure {
 
 /// The final state and cause of a leg that was not answered.
 pub fn from_failure(failure: &LegFailure) -> (State, Cause) {
-    let system = |code| (State::Failed, own(code, HangupBy::System));
+    let system = |reason| (State::Failed, because(reason, HangupBy::System));
     match &failure.kind {
         FailureKind::Status => from_status(failure),
         FailureKind::Timeout if failure.provisional => {
-            (State::NoAnswer, own("no_response", HangupBy::Carrier))
+            (State::NoAnswer, because(reason::NO_RESPONSE, HangupBy::Carrier))
         }
-        FailureKind::Timeout => (State::Failed, own("no_response", HangupBy::Carrier)),
-        FailureKind::Transport => system("carrier_unreachable"),
-        FailureKind::Canceled => (State::Canceled, own("canceled", HangupBy::Caller)),
-        FailureKind::Dns(said) => with_detail(system("carrier_unresolved"), said),
-        FailureKind::Media(said) => with_detail(system("media_failed"), said),
+        FailureKind::Timeout => (State::Failed, because(reason::NO_RESPONSE, HangupBy::Carrier)),
+        FailureKind::Transport => system(reason::CARRIER_UNREACHABLE),
+        FailureKind::Canceled => (State::Canceled, because(reason::CANCELED, HangupBy::Caller)),
+        FailureKind::Dns(said) => with_detail(system(reason::CARRIER_UNRESOLVED), said),
+        FailureKind::Media(said) => with_detail(system(reason::MEDIA_FAILED), said),
     }
 }
 
@@ -106,19 +108,19 @@ fn from_status(failure: &LegFailure) -> (State, Cause) {
     let row = table::status(failure.status.unwrap_or(500));
     // A gateway that knows the Q.850 cause often hides it behind a vague status; a precise status stands.
     let precise = failure.q850.filter(|_| row.vague).and_then(table::q850);
-    let (mut state, mut code) = precise.unwrap_or((row.state, row.code));
-    if code == "no_response" && failure.provisional {
+    let (mut state, mut reason) = precise.unwrap_or((row.state, row.reason));
+    if reason.code == reason::NO_RESPONSE.code && failure.provisional {
         state = State::NoAnswer;
     }
-    if code == "declined" && contains_ignoring_case(&failure.phrase, "network blocked") {
+    if reason.code == reason::DECLINED.code && contains_ignoring_case(&failure.phrase, "network blocked") {
         // US carriers announce blocking by analytics this way until they speak RFC 8688.
-        code = "blocked_by_network";
+        reason = reason::BLOCKED_BY_NETWORK;
     }
-    if code == "carrier_auth" && !failure.had_credentials {
-        code = "carrier_auth_missing";
+    if reason.code == reason::CARRIER_AUTH.code && !failure.had_credentials {
+        reason = reason::CARRIER_AUTH_MISSING;
     }
-    let by = if table::by_callee(code) { HangupBy::Callee } else { HangupBy::Carrier };
-    let mut cause = own(code, by);
+    let by = by_whom(reason);
+    let mut cause = because(reason, by);
     cause.sip = failure.status;
     cause.q850 = failure.q850.or(row.q850);
     if let (true, Some(status)) = (by == HangupBy::Carrier, failure.status) {
@@ -129,43 +131,45 @@ fn from_status(failure: &LegFailure) -> (State, Cause) {
 
 /// The cause of an unanswered call whose ring time-out passed, in whole seconds.
 pub(crate) fn no_answer(after: Duration) -> Cause {
-    let mut cause = own("no_answer", HangupBy::System);
+    let mut cause = because(reason::NO_ANSWER, HangupBy::System);
     cause.text = format!("Nobody answered within {} s.", after.as_secs());
-    cause.q850 = Some(19);
     cause
 }
 
 /// The cause of a call ended because no RTP arrived for so long.
 pub(crate) fn rtp_silence(after: Duration) -> Cause {
-    let mut cause = own("rtp_silence", HangupBy::System);
+    let mut cause = because(reason::RTP_SILENCE, HangupBy::System);
     cause.text = format!("No audio came from the other side for {} s.", after.as_secs());
     cause
 }
 
 /// The cause of a call ended at its longest duration.
 pub(crate) fn max_duration(limit: Duration) -> Cause {
-    let mut cause = own("max_duration", HangupBy::System);
+    let mut cause = because(reason::MAX_DURATION, HangupBy::System);
     cause.text = format!("The call reached its longest duration of {} s.", limit.as_secs());
     cause
 }
 
 /// The cause of a call whose sound broke; `said` is what went wrong.
 pub(crate) fn media_failed(said: &str) -> Cause {
-    let mut cause = own("media_failed", HangupBy::System);
+    let mut cause = because(reason::MEDIA_FAILED, HangupBy::System);
     append(&mut cause.text, said);
     cause
 }
 
-/// A cause that needs nothing but its row in the table of reasons.
-pub(crate) fn own(code: &'static str, by: HangupBy) -> Cause {
-    let reason = table::reason(code);
-    Cause {
-        code: reason.code,
-        sip: None,
-        q850: reason.q850,
-        text: reason.text.to_owned(),
-        hint: (!reason.hint.is_empty()).then_some(reason.hint),
-        by,
+/// The cause of a call that ended for this reason, nothing else being known about it.
+pub(crate) fn because(reason: Reason, by: HangupBy) -> Cause {
+    let Reason { code, q850, text, hint } = reason;
+    Cause { code, sip: None, q850, text: text.to_owned(), hint, by }
+}
+
+/// Whether a refusal is the callee's own doing rather than a network's.
+fn by_whom(refusal: Reason) -> HangupBy {
+    let callees = [reason::BUSY, reason::DECLINED, reason::UNWANTED, reason::UNAVAILABLE, reason::NO_ANSWER];
+    if callees.iter().any(|reason| reason.code == refusal.code) {
+        HangupBy::Callee
+    } else {
+        HangupBy::Carrier
     }
 }
 
@@ -174,14 +178,13 @@ fn with_detail((state, mut cause): (State, Cause), said: &str) -> (State, Cause)
     (state, cause)
 }
 
-/// Puts what the other side said behind our own sentence: one line, at most 100 characters.
+/// Puts what was said elsewhere at the end of our own sentence: one line, at most 100 characters.
 fn append(text: &mut String, said: &str) {
-    let said: String = said.chars().filter(|c| !c.is_control()).take(100).collect();
+    let said: String = said.chars().take(100).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let said = said.trim();
     if !said.is_empty() {
-        text.push_str(" (");
-        text.push_str(said);
-        text.push(')');
+        let sentence = text.trim_end_matches('.');
+        *text = format!("{sentence} ({said}).");
     }
 }
 

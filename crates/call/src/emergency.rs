@@ -8,6 +8,9 @@ use crate::numbering;
 /// Numbers that mean an emergency on mobile networks nearly everywhere, whatever the country's own are.
 const EVERYWHERE: [&str; 3] = ["112", "911", "999"];
 
+/// Three digits of country code and four of emergency number.
+const LONGEST_INTERNATIONAL: usize = 7;
+
 /// Whether these digits are an emergency number in the country with this ISO 3166 code.
 pub fn is_emergency(region: &str, digits: &str) -> bool {
     EVERYWHERE.contains(&digits)
@@ -22,12 +25,12 @@ pub fn is_emergency_anywhere(digits: &str) -> bool {
 /// Whether these digits, the `+` left out, are a country code followed by one of that country's emergency numbers
 /// (`1911`), or a North American number under 911, which is no area code and connects to the emergency service.
 pub fn is_international_emergency(digits: &str) -> bool {
-    digits.starts_with("1911")
-        || NUMBERS.iter().any(|(region, numbers)| {
-            numbering::calling_code(region)
-                .and_then(|code| digits.strip_prefix(&code))
-                .is_some_and(|national| lists(numbers, national))
-        })
+    let listed = |(region, numbers): &(&str, &str)| {
+        let code = numbering::calling_code(region);
+        let national = code.and_then(|code| digits.strip_prefix(&code));
+        national.is_some_and(|national| lists(numbers, national))
+    };
+    digits.starts_with("1911") || digits.len() <= LONGEST_INTERNATIONAL && NUMBERS.iter().any(listed)
 }
 
 fn lists(numbers: &str, digits: &str) -> bool {

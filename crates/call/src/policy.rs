@@ -113,16 +113,16 @@ pub fn check(policy: &Policy, number: &Number) -> Result<(), Refusal> {
     if is_emergency(home, number, dialled) {
         return Err(Refusal::Emergency);
     }
-    if dialled.starts_with(INTERNATIONAL_PREMIUM)
-        || found.as_ref().is_some_and(|allocation| allocation.premium)
-    {
+    if dialled.starts_with(INTERNATIONAL_PREMIUM) {
         return Err(Refusal::Premium);
     }
     if BEYOND_COUNTRIES.iter().any(|code| dialled.starts_with(code)) {
         return Err(Refusal::Satellite);
     }
-    let country = found.map(|allocation| allocation.region);
-    match country {
+    if found.as_ref().is_some_and(|allocation| allocation.premium) {
+        return Err(Refusal::Premium);
+    }
+    match found.map(|allocation| allocation.region) {
         None if policy.allows("*") => Ok(()),
         None => Err(Refusal::Unclassified),
         Some(country) if policy.allows(&country) => Ok(()),

@@ -88,23 +88,31 @@ pub struct Request<'a> {
 /// never stands in for a real trunk, nor a real trunk for it, not even when the default trunk is disabled. `policy`
 /// governs whatever leaves the house; the simulated network takes every number.
 pub fn plan(request: &Request<'_>, policy: &Policy, trunks: &[Trunk]) -> Result<Vec<Attempt>, Refusal> {
-    if let Some(wanted) = request.trunk {
-        let trunk = named(wanted, trunks)?;
-        return Ok(vec![over(trunk, request, policy)?]);
-    }
     match request.destination {
-        Destination::Pstn(_) => candidates(trunks)?.into_iter().map(|t| over(t, request, policy)).collect(),
-        Destination::User(name) => Ok(vec![without_trunk(AttemptKind::User, name, request)]),
-        Destination::Sip(uri) if request.direct => {
+        Destination::Pstn(number) => {
+            let trunks = candidates(request, trunks)?.into_iter();
+            trunks.map(|trunk| number_over(trunk, number, request, policy)).collect()
+        }
+        Destination::Sip(uri) if request.direct && request.trunk.is_none() => {
             policy::check_uri(policy, uri, false)?;
             Ok(vec![without_trunk(AttemptKind::Direct, uri, request)])
         }
-        Destination::Sip(_) => {
-            let default = candidates(trunks)?.into_iter().next();
-            let trunk = default.filter(|t| t.kind == TrunkKind::Simulated).ok_or(Refusal::NotDirect)?;
-            Ok(vec![over(trunk, request, policy)?])
-        }
+        Destination::Sip(uri) => Ok(vec![address_over(candidates(request, trunks)?, uri, request, policy)?]),
+        Destination::User(name) => Ok(vec![without_trunk(AttemptKind::User, name, request)]),
     }
+}
+
+/// The trunk that was asked for, or the enabled trunks of the kind that leads, in the order to try them.
+fn candidates<'a>(request: &Request<'_>, trunks: &'a [Trunk]) -> Result<Vec<&'a Trunk>, Refusal> {
+    if let Some(wanted) = request.trunk {
+        return Ok(vec![named(wanted, trunks)?]);
+    }
+    let mut enabled: Vec<&Trunk> = trunks.iter().filter(|trunk| trunk.enabled).collect();
+    enabled.sort_by_key(|trunk| (!trunk.is_default, trunk.priority));
+    let leader = trunks.iter().find(|trunk| trunk.is_default).or(enabled.first().copied());
+    let kind = leader.map(|trunk| trunk.kind);
+    enabled.retain(|trunk| Some(trunk.kind) == kind);
+    if enabled.is_empty() { Err(Refusal::NoTrunk) } else { Ok(enabled) }
 }
 
 /// By id first: a name may look like another trunk's id.
@@ -117,42 +125,49 @@ fn named<'a>(wanted: &str, trunks: &'a [Trunk]) -> Result<&'a Trunk, Refusal> {
     if trunk.enabled { Ok(trunk) } else { Err(Refusal::DisabledTrunk(trunk.name.clone())) }
 }
 
-/// The enabled trunks of the kind that leads, in the order to try them; never empty.
-fn candidates(trunks: &[Trunk]) -> Result<Vec<&Trunk>, Refusal> {
-    let mut enabled: Vec<&Trunk> = trunks.iter().filter(|trunk| trunk.enabled).collect();
-    enabled.sort_by_key(|trunk| (!trunk.is_default, trunk.priority));
-    let leader = trunks.iter().find(|trunk| trunk.is_default).or(enabled.first().copied());
-    let kind = leader.map(|trunk| trunk.kind);
-    enabled.retain(|trunk| Some(trunk.kind) == kind);
-    if enabled.is_empty() { Err(Refusal::NoTrunk) } else { Ok(enabled) }
+fn number_over(
+    trunk: &Trunk,
+    number: &Number,
+    request: &Request<'_>,
+    policy: &Policy,
+) -> Result<Attempt, Refusal> {
+    if trunk.kind == TrunkKind::Sip {
+        policy::check(policy, number)?;
+    }
+    let written = trunk.form.write(number, policy.default_region.as_deref());
+    let prefix = trunk.prefix.as_deref().unwrap_or_default();
+    Ok(over(trunk, format!("{prefix}{written}"), request, policy))
 }
 
-fn over(trunk: &Trunk, request: &Request<'_>, policy: &Policy) -> Result<Attempt, Refusal> {
+/// An address goes over a real trunk only where that trunk was asked for.
+fn address_over(
+    trunks: Vec<&Trunk>,
+    uri: &str,
+    request: &Request<'_>,
+    policy: &Policy,
+) -> Result<Attempt, Refusal> {
+    let trunk = trunks.first().copied().ok_or(Refusal::NoTrunk)?;
     if trunk.kind == TrunkKind::Sip {
-        match request.destination {
-            Destination::Pstn(number) => policy::check(policy, number)?,
-            Destination::Sip(uri) => policy::check_uri(policy, uri, true)?,
-            Destination::User(_) => {}
+        if request.trunk.is_none() {
+            return Err(Refusal::NotDirect);
         }
+        policy::check_uri(policy, uri, true)?;
     }
-    let home = policy.default_region.as_deref();
-    let destination = match request.destination {
-        Destination::Pstn(number) => {
-            format!("{}{}", trunk.prefix.as_deref().unwrap_or_default(), trunk.form.write(number, home))
-        }
-        Destination::Sip(text) | Destination::User(text) => text.clone(),
-    };
+    Ok(over(trunk, uri.to_owned(), request, policy))
+}
+
+fn over(trunk: &Trunk, destination: String, request: &Request<'_>, policy: &Policy) -> Attempt {
     let caller_id = request.caller_id.map(|shown| match Number::parse(shown) {
-        Ok(number) => trunk.form.write(&number, home),
+        Ok(number) => trunk.form.write(&number, policy.default_region.as_deref()),
         Err(_) => shown.to_owned(),
     });
-    Ok(Attempt {
+    Attempt {
         trunk: Some(trunk.id.clone()),
         kind: AttemptKind::Trunk(trunk.kind),
         destination,
         caller_id: caller_id.or_else(|| trunk.caller_id.clone()),
         strategy: Strategy::SipInvite,
-    })
+    }
 }
 
 fn without_trunk(kind: AttemptKind, destination: &str, request: &Request<'_>) -> Attempt {
@@ -170,8 +185,7 @@ fn without_trunk(kind: AttemptKind, destination: &str, request: &Request<'_>) ->
 /// (408, 500, 502, 503, 504) received before any provisional response. Silence over UDP proves nothing.
 pub fn may_try_next(failure: &LegFailure) -> bool {
     match failure.kind {
-        FailureKind::Dns(_) => true,
-        FailureKind::Transport => !failure.sent && !failure.provisional,
+        FailureKind::Dns(_) | FailureKind::Transport => !failure.sent && !failure.provisional,
         FailureKind::Status => {
             !failure.provisional && matches!(failure.status, Some(408 | 500 | 502 | 503 | 504))
         }

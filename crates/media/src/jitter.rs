@@ -191,8 +191,9 @@ mod tests {
     fn delay_that_is_not_needed_is_taken_off() {
         let mut playout = Playout::new();
         // The first packet was 100 ms late, all others are in time.
-        playout.insert(0, true, frame(0));
-        (1..6).for_each(|n| drop(playout.insert(n * 160, false, frame(n))));
+        for n in 0..6 {
+            playout.insert(n * 160, n == 0, frame(n));
+        }
         for n in 6..200 {
             playout.insert(n * 160, false, frame(n));
             play(&mut playout, 1);

@@ -9,7 +9,7 @@ pub use self::description::{Description, Media, Rtpmap};
 use crate::Codec;
 
 /// The payload type we offer for `telephone-event/8000`.
-const TELEPHONE_EVENT: u8 = 101;
+pub(crate) const TELEPHONE_EVENT: u8 = 101;
 
 /// What we say about ourselves.
 #[derive(Clone, Debug)]

@@ -34,7 +34,8 @@ pub struct Setup {
     pub cname: String,
     /// Whether [`Session::recorded`] collects what is heard and sent.
     pub record: bool,
-    /// How long without RTP from there makes an [`Event::Silent`].
+    /// How long without RTP from there makes an [`Event::Silent`]. Counts only while media flows both ways: on hold
+    /// nobody need send.
     pub silence_after: Option<Duration>,
 }
 

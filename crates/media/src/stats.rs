@@ -17,9 +17,9 @@ pub struct Stats {
     pub duplicates: u64,
     /// Packets that came too late to be played.
     pub late: u64,
-    /// Packets from a source we do not listen to.
+    /// Packets (RTP and RTCP) from a source we do not listen to.
     pub foreign: u64,
-    /// Packets that were no RTP, or of a payload type that was not agreed on.
+    /// Packets that were no RTP or RTCP, of a payload type that was not agreed on, or stray in their sequence.
     pub invalid: u64,
     /// Interarrival jitter now, in ms (RFC 3550 A.8).
     pub jitter_ms: f32,

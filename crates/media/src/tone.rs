@@ -4,8 +4,8 @@ use std::f32::consts::TAU;
 
 use crate::SAMPLE_RATE;
 
-/// At most so many samples are looked at (0.5 s), which already resolves 2 Hz.
-const WINDOW: usize = 4096;
+/// So many samples are looked at: 256 ms, in which two tones 16 Hz apart are two.
+const WINDOW: usize = 2048;
 
 /// What [`frequency`] looks for, in Hz: the telephone band and a bit more.
 const BAND: std::ops::Range<f32> = 40.0..3960.0;
@@ -15,33 +15,34 @@ const DOMINANCE: f32 = 0.6;
 
 /// The dominant tone: its frequency in Hz (within 1 %) and its amplitude, 0 to 1 of full scale.
 ///
-/// `None` when there are fewer than 160 samples, all is silent, or most of the power lies elsewhere (speech, noise,
-/// two tones of equal strength). Looks at the first half second only.
+/// Looks at the loudest quarter of a second. `None` when there are fewer than 160 samples, all is silent, or less
+/// than 60 % of the power lies on one frequency (speech, noise, two tones).
 pub fn frequency(samples: &[i16]) -> Option<(f32, f32)> {
-    let samples = samples.get(..WINDOW).unwrap_or(samples);
-    let power_of_all = rms(samples).powi(2);
-    if samples.len() < 160 || power_of_all == 0.0 {
+    let whole = samples.chunks(WINDOW).filter(|chunk| chunk.len() >= 160);
+    let loudest = whole.max_by(|a, b| rms(a).total_cmp(&rms(b)))?;
+    let power_of_all = rms(loudest).powi(2);
+    if power_of_all == 0.0 {
         return None;
     }
-    // A Hann window's main lobe is four bins wide, so half a bin is a step no peak hides from.
-    let step = SAMPLE_RATE as f32 / samples.len() as f32 / 2.0;
-    let steps = ((BAND.end - BAND.start) / step) as usize;
-    let (hz, _) = (0..=steps)
-        .map(|n| BAND.start + n as f32 * step)
-        .map(|hz| (hz, power(samples, hz)))
+    let windowed = hann(loudest);
+    // The main lobe of the window is four bins wide, so no peak hides between two bins.
+    let bin = SAMPLE_RATE as f32 / loudest.len() as f32;
+    let bins = ((BAND.end - BAND.start) / bin) as usize;
+    let coarse = (0..=bins)
+        .map(|n| BAND.start + n as f32 * bin)
+        .map(|hz| (hz, goertzel(&windowed, hz)))
         .max_by(|a, b| a.1.total_cmp(&b.1))?;
-    let (hz, power) = climb(samples, hz, step);
+    let (hz, power) = climb(&windowed, coarse, bin);
     // A sine of amplitude a has the mean square a²/2.
     (power / 2.0 >= DOMINANCE * power_of_all).then(|| (hz, power.sqrt()))
 }
 
 /// Narrows a peak down by halving the step around it.
-fn climb(samples: &[i16], mut hz: f32, mut step: f32) -> (f32, f32) {
-    let mut best = power(samples, hz);
+fn climb(windowed: &[f32], (mut hz, mut best): (f32, f32), mut step: f32) -> (f32, f32) {
     while step > 0.05 {
         step /= 2.0;
         for candidate in [hz - step, hz + step] {
-            let power = power(samples, candidate);
+            let power = goertzel(windowed, candidate);
             if power > best {
                 (hz, best) = (candidate, power);
                 break;
@@ -51,20 +52,28 @@ fn climb(samples: &[i16], mut hz: f32, mut step: f32) -> (f32, f32) {
     (hz, best)
 }
 
-/// The power of one frequency (Goertzel's algorithm under a Hann window): the square of its amplitude, so that a
-/// sine of full scale has 1. `hz` is 0 to 4,000.
+/// The power of one frequency: the square of its amplitude, so that a sine of full scale has 1. `hz` is 0 to 4,000.
 pub fn power(samples: &[i16], hz: f32) -> f32 {
-    let omega = TAU * hz / SAMPLE_RATE as f32;
-    let coefficient = f64::from(2.0 * omega.cos());
-    let turn = f64::from(TAU) / samples.len().max(1) as f64;
-    let (mut s1, mut s2) = (0.0, 0.0);
-    for (n, &sample) in samples.iter().enumerate() {
-        let hann = 1.0 - (turn * n as f64).cos();
-        (s1, s2) = (f64::from(sample) * hann + coefficient * s1 - s2, s1);
-    }
-    let power = (s1 * s1 + s2 * s2 - coefficient * s1 * s2).max(0.0);
-    let full_scale = 32768.0 * samples.len().max(1) as f64 / 2.0;
-    (power / (full_scale * full_scale)) as f32
+    goertzel(&hann(samples), hz)
+}
+
+/// The samples as parts of full scale, faded in and out so that a tone does not spread over all frequencies.
+fn hann(samples: &[i16]) -> Vec<f32> {
+    let turn = TAU / samples.len().max(1) as f32;
+    samples
+        .iter()
+        .enumerate()
+        .map(|(n, &sample)| f32::from(sample) / 32768.0 * (1.0 - (turn * n as f32).cos()))
+        .collect()
+}
+
+/// Goertzel's algorithm: the square of the amplitude of `hz`.
+fn goertzel(windowed: &[f32], hz: f32) -> f32 {
+    let coefficient = 2.0 * (f64::from(TAU) * f64::from(hz) / f64::from(SAMPLE_RATE)).cos();
+    let (s1, s2) =
+        windowed.iter().fold((0.0, 0.0), |(s1, s2), &sample| (f64::from(sample) + coefficient * s1 - s2, s1));
+    let half = windowed.len().max(1) as f64 / 2.0;
+    ((s1 * s1 + s2 * s2 - coefficient * s1 * s2).max(0.0) / (half * half)) as f32
 }
 
 /// Root mean square, 0 to 1 of full scale; 0 for no samples. A sine has 0.707 of its amplitude.
@@ -133,6 +142,6 @@ mod tests {
         let tone = sine(1000.0, 100, 1.0);
         assert!((power(&tone, 1000.0) - 1.0).abs() < 0.01);
         assert!(power(&tone, 1500.0) < 1e-4);
-        assert!((rms(&tone) - 0.7071).abs() < 0.001);
+        assert!((rms(&tone) - std::f32::consts::FRAC_1_SQRT_2).abs() < 0.001);
     }
 }

@@ -1,8 +1,8 @@
-/// Header fields the stack reads itself; a [`Key`] names any other.
+/// Header fields the stack reads itself, and others that have a compact form; a [`Key`] names any other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are the header fields")]
 pub enum Name {
-    Accept,
+    AllowEvents,
     Authorization,
     CSeq,
     CallId,
@@ -10,17 +10,22 @@ pub enum Name {
     ContentEncoding,
     ContentLength,
     ContentType,
-    Date,
     Event,
     From,
+    Identity,
     MaxForwards,
     ProxyAuthenticate,
     ProxyAuthorization,
     Reason,
     RecordRoute,
+    ReferTo,
+    ReferredBy,
     Require,
     RetryAfter,
     Route,
+    SessionExpires,
+    Subject,
+    Supported,
     To,
     Via,
     WwwAuthenticate,
@@ -40,22 +45,38 @@ impl Name {
                 ("l", Self::ContentLength),
                 ("c", Self::ContentType),
                 ("e", Self::ContentEncoding),
+                ("k", Self::Supported),
+                ("s", Self::Subject),
                 ("o", Self::Event),
+                ("u", Self::AllowEvents),
+                ("r", Self::ReferTo),
+                ("b", Self::ReferredBy),
+                ("x", Self::SessionExpires),
+                ("y", Self::Identity),
             ],
             2 => &[("To", Self::To)],
             3 => &[("Via", Self::Via)],
-            4 => &[("From", Self::From), ("CSeq", Self::CSeq), ("Date", Self::Date)],
+            4 => &[("From", Self::From), ("CSeq", Self::CSeq)],
             5 => &[("Route", Self::Route), ("Event", Self::Event)],
-            6 => &[("Accept", Self::Accept), ("Reason", Self::Reason)],
-            7 => &[("Call-ID", Self::CallId), ("Contact", Self::Contact), ("Require", Self::Require)],
-            11 => &[("Retry-After", Self::RetryAfter)],
+            6 => &[("Reason", Self::Reason)],
+            7 => &[
+                ("Call-ID", Self::CallId),
+                ("Contact", Self::Contact),
+                ("Require", Self::Require),
+                ("Subject", Self::Subject),
+            ],
+            8 => &[("Identity", Self::Identity), ("Refer-To", Self::ReferTo)],
+            9 => &[("Supported", Self::Supported)],
+            11 => &[("Retry-After", Self::RetryAfter), ("Referred-By", Self::ReferredBy)],
             12 => &[
                 ("Max-Forwards", Self::MaxForwards),
                 ("Content-Type", Self::ContentType),
                 ("Record-Route", Self::RecordRoute),
+                ("Allow-Events", Self::AllowEvents),
             ],
             13 => &[("Authorization", Self::Authorization)],
             14 => &[("Content-Length", Self::ContentLength)],
+            15 => &[("Session-Expires", Self::SessionExpires)],
             16 => &[("Content-Encoding", Self::ContentEncoding), ("WWW-Authenticate", Self::WwwAuthenticate)],
             18 => &[("Proxy-Authenticate", Self::ProxyAuthenticate)],
             19 => &[("Proxy-Authorization", Self::ProxyAuthorization)],
@@ -83,5 +104,25 @@ impl From<Name> for Key<'_> {
 impl<'n> From<&'n str> for Key<'n> {
     fn from(text: &'n str) -> Self {
         Name::of(text).map_or(Self::Text(text), Self::Known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings() {
+        for (text, name) in [
+            ("v", Some(Name::Via)),
+            ("VIA", Some(Name::Via)),
+            ("K", Some(Name::Supported)),
+            ("call-id", Some(Name::CallId)),
+            ("www-authenticate", Some(Name::WwwAuthenticate)),
+            ("Vias", None),
+            ("", None),
+        ] {
+            assert_eq!(Name::of(text), name, "{text}");
+        }
     }
 }

@@ -8,7 +8,7 @@ pub fn is_space(c: char) -> bool {
 
 /// `text` without white space around it.
 pub fn trim(text: &str) -> &str {
-    text.trim_matches(is_space)
+    text.trim_ascii()
 }
 
 /// Whether `text` is a token: the characters of methods, header and parameter names.
@@ -23,22 +23,31 @@ pub fn breaks_line(text: &str) -> bool {
 
 /// Where `wanted` first stands outside quoted strings and angle brackets.
 pub fn find_outside(text: &str, wanted: u8) -> Option<usize> {
-    let (mut quoted, mut escaped, mut angled) = (false, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        if escaped {
-            escaped = false;
-            continue;
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        at += memchr::memchr3(wanted, b'"', b'<', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&wanted) {
+            return Some(at);
         }
-        match byte {
-            b'\\' if quoted => escaped = true,
-            b'"' if !angled => quoted = !quoted,
-            b if b == wanted && !quoted && !angled => return Some(at),
-            b'<' if !quoted => angled = true,
-            b'>' if !quoted => angled = false,
-            _ => {}
+        at = end_of_enclosure(bytes, at)?;
+    }
+}
+
+/// Where what opens at `open`, a quoted string or an angle bracket, is closed again: the place after that.
+fn end_of_enclosure(bytes: &[u8], open: usize) -> Option<usize> {
+    let mut at = open + 1;
+    if bytes.get(open) == Some(&b'<') {
+        return Some(at + memchr::memchr(b'>', bytes.get(at..)?)? + 1);
+    }
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        match bytes.get(at) {
+            Some(b'"') => return Some(at + 1),
+            // The escaped character means nothing.
+            _ => at += 2,
         }
     }
-    None
 }
 
 /// The comma-separated values of `text`, each trimmed; empty ones are left out.
@@ -75,21 +84,15 @@ pub fn split_params(text: &str) -> (&str, &str) {
 
 /// Whether every quoted string and angle bracket that opens also closes.
 pub fn is_balanced(text: &str) -> bool {
-    let (mut quoted, mut escaped, mut angled) = (false, false, false);
-    for byte in text.bytes() {
-        if escaped {
-            escaped = false;
-            continue;
-        }
-        match byte {
-            b'\\' if quoted => escaped = true,
-            b'"' if !angled => quoted = !quoted,
-            b'<' if !quoted => angled = true,
-            b'>' if !quoted => angled = false,
-            _ => {}
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(open) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'<', rest)) {
+        match end_of_enclosure(bytes, at + open) {
+            Some(end) => at = end,
+            None => return false,
         }
     }
-    !quoted && !angled
+    true
 }
 
 /// What a quoted string says; other text as it is.

@@ -31,7 +31,7 @@ enum StartLine<'a> {
 ///
 /// Parsing is lenient: it fails only where no answer would be possible anyway. [`View::check`] says what is
 /// wrong with a request and how to answer it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct View<'a> {
     start: StartLine<'a>,
     bytes: &'a [u8],
@@ -45,15 +45,18 @@ impl<'a> View<'a> {
     /// The most header fields a message may have.
     pub const MAX_HEADERS: usize = 128;
 
-    /// Reads the start line and finds the header fields. Lines may end in CRLF or a bare LF; bytes before the
-    /// start line are not skipped.
+    /// Reads the start line and finds the header fields. Lines may end in CRLF or a bare LF; what ends with its
+    /// last header field has no body. Bytes before the start line are not skipped.
     ///
     /// # Errors
     /// What cannot be told from noise: no start line, no end of the header, a header that is not UTF-8 or has
     /// more than 128 fields or 65,535 bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
-        let end = head_end(bytes).ok_or(ParseError::Incomplete)?;
-        let head = bytes.get(..end).ok_or(ParseError::Incomplete)?;
+        let head = match head_end(bytes) {
+            Some(end) => bytes.get(..end).unwrap_or(bytes),
+            None if bytes.ends_with(b"\n") => bytes,
+            None => return Err(ParseError::Incomplete),
+        };
         if head.len() > usize::from(u16::MAX) {
             return Err(ParseError::TooLarge);
         }
@@ -96,11 +99,10 @@ impl<'a> View<'a> {
             self.junk = true;
             return Ok(());
         };
-        let value_at = line_at + name.len() + 1;
-        let value = value.get(1..).unwrap_or("");
-        let trimmed = value.trim_start_matches(lex::is_space);
-        let value_at = value_at + (value.len() - trimmed.len());
-        let name = name.trim_end_matches([' ', '\t']);
+        let value = value.get(1..).unwrap_or("").trim_ascii_end();
+        let trimmed = value.trim_ascii_start();
+        let value_at = line_at + name.len() + 1 + (value.len() - trimmed.len());
+        let name = name.trim_ascii_end();
         self.junk |= name.is_empty();
         let slot = self.fields.get_mut(self.count).ok_or(ParseError::TooManyHeaders)?;
         *slot = Field {
@@ -108,7 +110,7 @@ impl<'a> View<'a> {
             name_at: offset(line_at)?,
             name_len: offset(name.len())?,
             value_at: offset(value_at)?,
-            value_len: offset(trimmed.trim_end_matches(lex::is_space).len())?,
+            value_len: offset(trimmed.len())?,
         };
         self.count += 1;
         Ok(())

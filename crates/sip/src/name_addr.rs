@@ -40,6 +40,9 @@ impl<'a> NameAddr<'a> {
                 // (RFC 3261 section 20).
                 None => {
                     let (uri, params) = lex::split_params(value);
+                    if uri.contains(['?', ',']) {
+                        return Err(ParseError::NameAddr);
+                    }
                     (None, uri, params)
                 }
             };

@@ -22,7 +22,7 @@ impl<'a> Via<'a> {
     /// What branches made under RFC 3261 start with (section 8.1.1.7).
     pub const COOKIE: &'static str = "z9hG4bK";
 
-    /// Parses one value.
+    /// Parses one value. Any SIP version will do: a request of another is to be answered too.
     ///
     /// # Errors
     /// [`ParseError::Via`].
@@ -32,7 +32,7 @@ impl<'a> Via<'a> {
         let mut parts = sent.splitn(3, '/').map(lex::trim);
         let (name, version, rest) = (parts.next(), parts.next(), parts.next());
         let (transport, sent_by) = rest.and_then(|r| r.split_once(lex::is_space)).ok_or(ParseError::Via)?;
-        if !name.is_some_and(|n| n.eq_ignore_ascii_case("SIP")) || version != Some("2.0") {
+        if !name.is_some_and(|n| n.eq_ignore_ascii_case("SIP")) || !version.is_some_and(lex::is_token) {
             return Err(ParseError::Via);
         }
         let sent_by = lex::trim(sent_by);
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn refused() {
-        for value in ["", "SIP/2.0/UDP", "SIP/3.0/UDP h", "HTTP/2.0/UDP h", "SIP/2.0/UDP h:0", "SIP/2.0 h"] {
+        for value in ["", "SIP/2.0/UDP", "HTTP/2.0/UDP h", "SIP/2.0/UDP h:0", "SIP/2.0 h"] {
             assert_eq!(Via::parse(value), Err(ParseError::Via), "{value:?}");
         }
     }

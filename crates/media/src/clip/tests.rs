@@ -76,6 +76,11 @@ fn says_what_is_wrong_with_a_file() {
     let empty_wav = wav(8000, 1, 440.0, 0);
     let mut no_channels = wav(8000, 1, 440.0, 100);
     no_channels[22] = 0;
+    let mut many_channels = no_channels.clone();
+    many_channels[22..24].copy_from_slice(&200u16.to_le_bytes());
+    many_channels[32..34].copy_from_slice(&400u16.to_le_bytes());
+    let mut absurd_channels = no_channels.clone();
+    absurd_channels[22..24].copy_from_slice(&0x8000u16.to_le_bytes());
     let mut no_rate = wav(8000, 1, 440.0, 100);
     no_rate[24..28].fill(0);
     for (name, bytes, wrong) in [
@@ -83,14 +88,19 @@ fn says_what_is_wrong_with_a_file() {
         ("text", b"Hello, this is no audio at all".to_vec(), ClipError::NotAudio),
         ("PNG", b"\x89PNG\r\n\x1a\n".to_vec(), ClipError::NotAudio),
         ("zeros", vec![0; 5000], ClipError::NotAudio),
-        ("sync without frames", vec![0xFF, 0xFB].repeat(3000), ClipError::NotAudio),
+        ("sync without frames", [0xFF, 0xFB].repeat(3000), ClipError::NotAudio),
         ("header alone", b"RIFF\0\0\0\0WAVE".to_vec(), ClipError::NotAudio),
         ("WAV without samples", empty_wav, ClipError::Empty),
         ("too long", wav(8000, 1, 440.0, 1500), ClipError::TooLong { limit: Duration::from_secs(1) }),
     ] {
         assert_eq!(Clip::decode(bytes, Duration::from_secs(1)).unwrap_err(), wrong, "{name}");
     }
-    for (name, bytes) in [("no channels", no_channels), ("no rate", no_rate)] {
+    for (name, bytes) in [
+        ("no channels", no_channels),
+        ("200 channels", many_channels),
+        ("32,768 channels", absurd_channels),
+        ("no rate", no_rate),
+    ] {
         assert!(Clip::decode(bytes, MINUTE).is_err(), "{name}");
     }
     let sentence = ClipError::TooLong { limit: Duration::from_secs(90) }.to_string();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Event;
 use super::latch::Latch;
 use crate::jitter::{Placed, Playout};
-use crate::sdp::{Direction, Negotiated};
+use crate::sdp::{self, Direction, Negotiated};
 use crate::stats::{Arrival, Reception};
 use crate::{Codec, FRAME, Stats, dtmf, rtp};
 
@@ -145,12 +145,15 @@ impl Receiver {
         }
     }
 
-    /// The static types of G.711 are taken whichever of the two was agreed on: an answer may list both.
+    /// Beside what was agreed on, what we offer is always taken: an answer may list both laws of G.711, and one with
+    /// a type of its own for events is to be sent that but may send ours (RFC 3264 6.1).
     fn kind(&self, payload_type: u8) -> Option<Payload> {
         if Some(payload_type) == self.dtmf {
             Some(Payload::Event)
         } else if payload_type == self.payload_type {
             Some(Payload::Audio(self.codec))
+        } else if payload_type == sdp::TELEPHONE_EVENT && self.dtmf.is_some() {
+            Some(Payload::Event)
         } else {
             Codec::from_payload_type(payload_type).map(Payload::Audio)
         }

@@ -21,8 +21,8 @@ pub(super) struct Reports {
     next: Instant,
     /// The middle 32 bits of the NTP time of the last SR from there, and when it came.
     theirs: Option<(u32, Instant)>,
-    /// The same of our last SR, and when it went.
-    ours: Option<(u32, Instant)>,
+    /// What the wall clock (NTP) showed when.
+    clock: Option<(u64, Instant)>,
     /// Packets sent until the last report.
     packets_reported: u64,
     round_trip: Option<Duration>,
@@ -39,7 +39,7 @@ impl Reports {
             latch: Latch::new(remote),
             next: now + INTERVAL / 2,
             theirs: None,
-            ours: None,
+            clock: None,
             packets_reported: 0,
             round_trip: None,
             about_us: None,
@@ -84,9 +84,11 @@ impl Reports {
 
     /// The time since our SR, less the time they sat on it (RFC 3550 6.4.1, figure 2).
     fn measure(&self, block: ReportBlock, now: Instant) -> Option<Duration> {
-        let (_, sent) = self.ours.filter(|(ntp, _)| *ntp == block.last_report)?;
-        let held = Duration::from_secs_f64(f64::from(block.delay_since_last_report) / 65536.0);
-        now.checked_duration_since(sent)?.checked_sub(held).filter(|trip| *trip < MAX_ROUND_TRIP)
+        let (ntp, then) = self.clock.filter(|_| block.last_report != 0)?;
+        let arrival = middle(ntp).wrapping_add(short(now.saturating_duration_since(then)));
+        let trip = arrival.wrapping_sub(block.last_report).wrapping_sub(block.delay_since_last_report);
+        // A trip of less than nothing wraps around to hours.
+        Some(Duration::from_secs_f64(f64::from(trip) / 65536.0)).filter(|trip| *trip < MAX_ROUND_TRIP)
     }
 
     /// Writes a report if one is due.
@@ -104,9 +106,7 @@ impl Reports {
         }
         self.next = now + INTERVAL;
         let has_sent = std::mem::replace(&mut self.packets_reported, packets_sent) < packets_sent;
-        if has_sent {
-            self.ours = Some((middle(sender.ntp), now));
-        }
+        self.clock = Some((sender.ntp, now));
         let mut writer = Writer::new(out);
         writer.report(ssrc, has_sent.then_some(sender), self.block(reception, now))?;
         writer.name(ssrc, &self.cname)?;
@@ -123,10 +123,8 @@ impl Reports {
     }
 
     fn block(&self, reception: &mut Reception, now: Instant) -> Option<ReportBlock> {
-        let (last_report, held) = self.theirs.map_or((0, 0), |(ntp, came)| {
-            let held = now.saturating_duration_since(came).as_secs_f64() * 65536.0;
-            (ntp, held as u32)
-        });
+        let (last_report, held) =
+            self.theirs.map_or((0, 0), |(ntp, came)| (ntp, short(now.saturating_duration_since(came))));
         reception.report(last_report, held)
     }
 
@@ -143,4 +141,9 @@ impl Reports {
 /// The middle 32 bits of an NTP timestamp, as LSR has them.
 fn middle(ntp: u64) -> u32 {
     (ntp >> 16) as u32
+}
+
+/// A time in 1/65536 s, as DLSR has it.
+fn short(time: Duration) -> u32 {
+    (time.as_secs_f64() * 65536.0) as u32
 }

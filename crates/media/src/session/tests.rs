@@ -2,6 +2,7 @@ use super::*;
 use crate::{Codec, FRAME_TIME, rtp, tone};
 
 mod digits;
+mod hostile;
 mod latching;
 mod playing;
 mod reports;
@@ -154,7 +155,7 @@ impl Call {
     fn arrives(&mut self, lose: u32) -> bool {
         self.sent += 1;
         self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        lose == 0 || (self.random >> 16) % lose != 0
+        lose == 0 || !(self.random >> 16).is_multiple_of(lose)
     }
 }
 

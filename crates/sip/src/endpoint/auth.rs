@@ -5,14 +5,14 @@ use crate::message::View;
 /// A leg's answers to challenges: of the callee (401) and of a proxy on the way (407).
 #[derive(Clone, Default)]
 pub struct Auth {
+    credentials: Option<Credentials>,
     www: Option<Client>,
     proxy: Option<Client>,
 }
 
 impl Auth {
-    pub fn new(credentials: Option<&Credentials>) -> Self {
-        let client = || credentials.cloned().map(Client::new);
-        Self { www: client(), proxy: client() }
+    pub fn new(credentials: Option<Credentials>) -> Self {
+        Self { credentials, www: None, proxy: None }
     }
 
     /// Starts another request.
@@ -27,7 +27,9 @@ impl Auth {
             Some(407) => (&mut self.proxy, Name::ProxyAuthenticate),
             _ => return false,
         };
-        client.as_mut().is_some_and(|client| client.challenged(response.headers(name)))
+        let Some(credentials) = &self.credentials else { return false };
+        let client = client.get_or_insert_with(|| Client::new(credentials.clone()));
+        client.challenged(response.headers(name))
     }
 
     /// Header fields that answer what was asked so far.

@@ -21,7 +21,7 @@ pub enum Input<'a> {
         /// The next bytes.
         bytes: &'a [u8],
     },
-    /// That connection ended.
+    /// That connection ended. Requests on it without any response fail at once.
     Closed {
         /// The connection.
         path: Path,

@@ -32,41 +32,47 @@ impl Endpoint {
         let (Some(leg), Some(method)) = (leg, view.method()) else {
             return self.refuse(view, &reply, Refusal::new(481));
         };
-        let in_order = self.dialog(leg).is_none_or(|dialog| dialog.advance(view));
-        let checked = match method {
-            _ if !in_order => Err(Refusal::new(500)),
-            // A call can always be ended.
-            Method::Bye => Ok(()),
-            _ => check_extensions(view),
-        };
-        let checked = checked.and_then(|()| match method {
-            Method::Invite | Method::Update => self.check_renegotiation(leg, view),
-            Method::Bye if self.dialog(leg).is_some() => Ok(()),
-            Method::Info | Method::Options => Ok(()),
-            Method::Bye | Method::Notify | Method::Prack => Err(Refusal::new(481)),
-            other => Err(not_allowed(other)),
-        });
-        if let Err(refusal) = checked {
-            let (status, response) = (refusal.status(), self.refusal(&reply, &refusal));
-            return self.answer(view, key, &reply, status, response, now);
+        let checked = self.check_dialog_request(leg, method, view);
+        if checked.is_ok() && matches!(method, Method::Invite | Method::Update) {
+            return self.on_renegotiation(leg, view, key, reply, now);
         }
-        match method {
-            Method::Bye => {
-                let response = self.response(&reply, 200, phrase(200)).end();
-                self.answer(view, key, &reply, 200, response, now);
-                self.on_bye(leg, view, now);
-            }
-            Method::Info => {
-                let response = self.response(&reply, 200, phrase(200)).end();
-                self.answer(view, key, &reply, 200, response, now);
+        let (status, response) = match &checked {
+            Err(refusal) => (refusal.status, self.refusal(&reply, refusal)),
+            Ok(()) if method == Method::Options => (200, self.capabilities(&reply)),
+            Ok(()) => (200, self.response(&reply, 200, phrase(200)).end()),
+        };
+        self.answer(view, key, &reply, status, response, now);
+        match (method, checked) {
+            (Method::Bye, Ok(())) => self.on_bye(leg, view, now),
+            (Method::Info, Ok(())) => {
                 let content_type = view.content_type().unwrap_or_default().to_owned();
                 self.emit(Event::Info { leg, content_type, body: view.body().to_vec() });
             }
-            Method::Options => {
-                let response = self.capabilities(&reply);
-                self.answer(view, key, &reply, 200, response, now);
-            }
-            _ => self.on_renegotiation(leg, view, key, reply, now),
+            _ => {}
+        }
+    }
+
+    fn check_dialog_request(
+        &mut self,
+        leg: LegId,
+        method: Method<'_>,
+        view: &View<'_>,
+    ) -> Result<(), Refusal> {
+        let dialog = self.dialog(leg);
+        let has_dialog = dialog.is_some();
+        if !dialog.is_none_or(|dialog| dialog.advance(view)) {
+            return Err(Refusal::new(500));
+        }
+        // A call can always be ended.
+        if method != Method::Bye {
+            check_extensions(view)?;
+        }
+        match method {
+            Method::Invite | Method::Update => self.check_renegotiation(leg, view),
+            Method::Bye if has_dialog => Ok(()),
+            Method::Info | Method::Options => Ok(()),
+            Method::Bye | Method::Notify | Method::Prack => Err(Refusal::new(481)),
+            other => Err(not_allowed(other)),
         }
     }
 

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::reply::Reply;
 use super::transactions::{ClientKey, Purpose};
-use super::{Endpoint, Output};
+use super::{Endpoint, Output, count_class};
 use crate::Path;
 use crate::framer::{Frame, Framer};
 use crate::message::{View, as_utf8};
@@ -11,8 +11,8 @@ use crate::transaction::{Kind, Received};
 
 impl Endpoint {
     pub(super) fn on_datagram(&mut self, path: Path, bytes: &[u8], now: Instant) {
-        // CRLF keep-alives (RFC 5626 section 4.4.1) and STUN, whose first two bits are zero as in no SIP message
-        // (RFC 5626 section 8; upper and lower case letters start with 01).
+        // CRLF keep-alives (RFC 5626 section 4.4.1), and STUN, whose first byte no SIP message has (RFC 7983
+        // section 7).
         let text = bytes.trim_ascii_start();
         if text.is_empty() || bytes.first().is_some_and(|first| *first < 4) {
             return;
@@ -62,12 +62,11 @@ impl Endpoint {
     }
 
     fn on_response(&mut self, view: &View<'_>, status: u16, now: Instant) {
-        if let Some(count) = self.stats.responses_in.get_mut(usize::from(status / 100).saturating_sub(1)) {
-            *count += 1;
-        }
-        let Some((key, client)) =
-            ClientKey::of(view).and_then(|key| Some((key, self.clients.get_mut(&key)?)))
-        else {
+        count_class(&mut self.stats.responses_in, status / 100);
+        let is_invite = view.cseq().is_some_and(|cseq| cseq.method == Method::Invite);
+        let kind = if is_invite { Kind::Invite } else { Kind::NonInvite };
+        let client = ClientKey::of(view).and_then(|key| Some((key, self.clients.get_mut(&key)?)));
+        let Some((key, client)) = client.filter(|(_, client)| client.transaction.kind() == kind) else {
             self.stats.absorbed += 1;
             return;
         };
@@ -86,7 +85,7 @@ impl Endpoint {
                     200..300 => self.on_answer(leg, key, view, now),
                     300.. => self.on_refusal(leg, key, view, status, now),
                 },
-                Purpose::Cancel => {}
+                Purpose::Settled => {}
                 Purpose::Bye(_) => self.on_bye_response(key, view, status, now),
             },
         }

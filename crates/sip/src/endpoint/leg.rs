@@ -39,7 +39,7 @@ pub struct Invite {
     pub route: Vec<String>,
     /// Further header fields. Those the stack writes itself are refused.
     pub headers: Vec<(String, String)>,
-    /// The SDP offer; empty for none.
+    /// The SDP offer. Without one a callee would offer, which an ACK of ours does not answer.
     pub body: Vec<u8>,
     /// Answers a 401 or 407.
     pub credentials: Option<Credentials>,

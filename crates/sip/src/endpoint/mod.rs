@@ -28,7 +28,7 @@ use crate::framer::Framer;
 use crate::reason::Reason;
 use crate::timing::Timing;
 use crate::transaction::{ClientTransaction, Due};
-use crate::{Path, header};
+use crate::{Path, header, lex};
 use leg::{Legs, State};
 use timers::{Target, Timers};
 use transactions::{Client, ClientKey, Purpose, ServerId, Servers};
@@ -146,16 +146,13 @@ impl Endpoint {
                 let (path, request) = (client.transaction.path(), client.transaction.request().clone());
                 self.send_again(path, request);
             }
-            Due::TimedOut => return self.on_no_response(key, FailureKind::Timeout),
-            Due::Finished => {
-                self.clients.remove(&key);
-            }
+            Due::TimedOut | Due::Finished => return self.end_client(key, FailureKind::Timeout),
         }
         self.arm_client(key);
     }
 
-    /// Ends a client transaction that got no final response.
-    fn on_no_response(&mut self, key: ClientKey, kind: FailureKind) {
+    /// Ends a client transaction. A leg that still waits for it got no final response, or none it could read.
+    fn end_client(&mut self, key: ClientKey, kind: FailureKind) {
         self.timers.set(Target::Client(key), None);
         let Some(client) = self.clients.remove(&key) else { return };
         if let Purpose::Invite { leg, .. } = client.purpose {
@@ -172,7 +169,7 @@ impl Endpoint {
         let failed: Vec<ClientKey> =
             self.clients.iter().filter(|(_, client)| on_path(client)).map(|(key, _)| *key).collect();
         for key in failed {
-            self.on_no_response(key, FailureKind::Transport);
+            self.end_client(key, FailureKind::Transport);
         }
     }
 
@@ -228,10 +225,8 @@ impl Endpoint {
     }
 
     fn send(&mut self, path: Path, bytes: Bytes) {
-        let class = bytes.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.first()?.checked_sub(b'1'));
-        match class.map(|class| self.stats.responses_out.get_mut(usize::from(class))) {
-            Some(Some(count)) => *count += 1,
-            Some(None) => {}
+        match bytes.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.first()) {
+            Some(class) => count_class(&mut self.stats.responses_out, class.wrapping_sub(b'0').into()),
             None => self.stats.requests_out += 1,
         }
         self.outputs.push_back(Output::Send { path, bytes });
@@ -263,10 +258,19 @@ impl Endpoint {
     }
 }
 
+/// Counts a response whose status starts with `class`.
+fn count_class(counts: &mut [u64; 6], class: u16) {
+    if let Some(count) = usize::from(class).checked_sub(1).and_then(|index| counts.get_mut(index)) {
+        *count += 1;
+    }
+}
+
 /// Refuses text that would break out of its header line.
 fn check_text<'t>(field: &'static str, texts: impl IntoIterator<Item = &'t str>) -> Result<(), Error> {
-    let clean = !texts.into_iter().any(crate::lex::breaks_line);
-    if clean { Ok(()) } else { Err(Error::ControlCharacter(field)) }
+    match texts.into_iter().any(lex::breaks_line) {
+        true => Err(Error::ControlCharacter(field)),
+        false => Ok(()),
+    }
 }
 
 /// Refuses header fields that would break their line, and those in `reserved`.
@@ -277,7 +281,7 @@ fn check_headers<'t>(
     for (name, value) in headers {
         check_text("header", [name, value])?;
         let is_reserved = header::Name::of(name).is_some_and(|name| reserved.contains(&name));
-        if is_reserved || !crate::lex::is_token(name) {
+        if is_reserved || !lex::is_token(name) {
             return Err(Error::BadHeader(name.to_owned()));
         }
     }

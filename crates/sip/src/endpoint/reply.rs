@@ -139,11 +139,13 @@ pub fn phrase(status: u16) -> &'static str {
         606 => "Not Acceptable",
         607 => "Unwanted",
         608 => "Rejected",
-        ..200 => "Progress",
-        200..300 => "OK",
-        300..400 => "Redirect",
-        400..500 => "Client Error",
-        500..600 => "Server Error",
-        _ => "Global Failure",
+        _ => match status / 100 {
+            1 => "Progress",
+            2 => "OK",
+            3 => "Redirection",
+            4 => "Client Error",
+            5 => "Server Error",
+            _ => "Global Failure",
+        },
     }
 }

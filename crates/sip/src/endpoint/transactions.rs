@@ -48,8 +48,8 @@ pub struct Client {
 pub enum Purpose {
     /// The INVITE of a leg, and the ACK of each 2xx to it.
     Invite { leg: LegId, acks: Vec<Ack> },
-    /// Its outcome shows in the INVITE's.
-    Cancel,
+    /// The response changes nothing: to a CANCEL, or to a BYE that was sent again since.
+    Settled,
     /// The leg is gone already; the dialog stays to answer a challenge.
     Bye(Box<Farewell>),
 }

@@ -57,7 +57,7 @@ impl Endpoint {
         let (tag, branch) = (self.rng.next_u64(), self.rng.next_u64());
         let call_id = self.random_hex() + &self.random_hex();
         let calling = Calling {
-            auth: Auth::new(invite.credentials.as_ref()),
+            auth: Auth::new(invite.credentials.clone()),
             invite,
             cseq: 1,
             transaction: ClientKey { branch, cancel: false },
@@ -215,7 +215,7 @@ impl Endpoint {
         self.send_invite(leg, now);
     }
 
-    /// Fails a leg whose INVITE on its way ended without a final response.
+    /// Fails a leg if it still waits for the INVITE that ended.
     pub(super) fn fail_calling(&mut self, leg: LegId, key: ClientKey, kind: FailureKind, sent: bool) {
         let Some(calling) = self.calling(leg).filter(|calling| calling.transaction == key) else { return };
         let kind = if matches!(calling.cancel, Cancel::No) { kind } else { FailureKind::Canceled };
@@ -263,7 +263,7 @@ impl Endpoint {
         self.arm_client(invite_key);
         if let Some(cancel) = cancel {
             let key = ClientKey { cancel: true, ..invite_key };
-            self.start_client(key, Kind::NonInvite, path, cancel, Purpose::Cancel, now);
+            self.start_client(key, Kind::NonInvite, path, cancel, Purpose::Settled, now);
         }
     }
 
@@ -301,7 +301,7 @@ impl Endpoint {
         if !is_challenge(status) {
             return;
         }
-        if let Purpose::Bye(mut farewell) = std::mem::replace(purpose, Purpose::Cancel)
+        if let Purpose::Bye(mut farewell) = std::mem::replace(purpose, Purpose::Settled)
             && farewell.auth.challenged(view)
         {
             self.send_bye(*farewell, now);

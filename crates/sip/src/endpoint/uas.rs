@@ -36,7 +36,7 @@ const RESERVED: &[Name] = &[
 
 /// A refusal the stack gives by itself.
 pub struct Refusal {
-    status: u16,
+    pub status: u16,
     headers: Vec<(&'static str, String)>,
 }
 
@@ -48,10 +48,6 @@ impl Refusal {
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
-    }
-
-    pub fn status(&self) -> u16 {
-        self.status
     }
 }
 

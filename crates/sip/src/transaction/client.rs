@@ -157,3 +157,80 @@ impl ClientTransaction {
         [self.retransmit_at, self.expires_at].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Transport::{self, Tcp, Udp};
+    use crate::transaction::testing::{SECOND, TIMING, path, wake_ups};
+
+    fn transaction(kind: Kind, transport: Transport, now: Instant) -> ClientTransaction {
+        ClientTransaction::new(kind, path(transport), Bytes::new(), &TIMING, now)
+    }
+
+    /// When a transaction acts by itself, in ms from `now`, and how it ends.
+    fn life(transaction: &mut ClientTransaction, now: Instant) -> (Vec<u128>, Due) {
+        wake_ups(now, transaction, ClientTransaction::deadline, |t, at| t.on_timeout(&TIMING, at))
+    }
+
+    #[test]
+    fn timers_without_a_response() {
+        let now = Instant::now();
+        let invite = vec![500, 1_500, 3_500, 7_500, 15_500, 31_500];
+        let other = vec![500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];
+        for (kind, transport, retransmissions) in [
+            (Kind::Invite, Udp, invite),
+            (Kind::NonInvite, Udp, other),
+            (Kind::Invite, Tcp, vec![]),
+            (Kind::NonInvite, Tcp, vec![]),
+        ] {
+            let mut transaction = transaction(kind, transport, now);
+            let expected = [retransmissions, vec![32_000]].concat();
+            assert_eq!(life(&mut transaction, now), (expected, Due::TimedOut), "{kind:?} {transport:?}");
+        }
+    }
+
+    #[test]
+    fn a_provisional_response_stops_timers_a_and_b_and_slows_e() {
+        let now = Instant::now();
+        let mut invite = transaction(Kind::Invite, Udp, now);
+        assert_eq!(invite.on_response(100, &TIMING, now), Received::New);
+        assert_eq!(invite.deadline(), None);
+        invite.give_up_at(now + SECOND);
+        assert_eq!(life(&mut invite, now), (vec![1_000], Due::TimedOut));
+        let mut other = transaction(Kind::NonInvite, Udp, now);
+        other.on_response(100, &TIMING, now);
+        let slow = vec![500, 4_500, 8_500, 12_500, 16_500, 20_500, 24_500, 28_500, 32_000];
+        assert_eq!(life(&mut other, now), (slow, Due::TimedOut));
+    }
+
+    #[test]
+    fn final_responses_are_absorbed_for_a_while() {
+        let now = Instant::now();
+        for (kind, transport, status, again, waits_ms) in [
+            // Timers D, K and M.
+            (Kind::Invite, Udp, 486, Received::Again, 32_000),
+            (Kind::Invite, Tcp, 486, Received::Again, 0),
+            (Kind::Invite, Udp, 200, Received::New, 32_000),
+            (Kind::Invite, Tcp, 200, Received::New, 32_000),
+            (Kind::NonInvite, Udp, 200, Received::Again, 5_000),
+            (Kind::NonInvite, Tcp, 404, Received::Again, 0),
+        ] {
+            let mut transaction = transaction(kind, transport, now);
+            assert_eq!(transaction.on_response(status, &TIMING, now), Received::New);
+            assert_eq!(transaction.on_response(status, &TIMING, now), again);
+            assert_eq!(transaction.on_response(180, &TIMING, now), Received::Stray);
+            assert_eq!(life(&mut transaction, now), (vec![waits_ms], Due::Finished), "{kind:?} {status}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_after_an_answer_is_stray() {
+        let now = Instant::now();
+        for (first, second) in [(200, 486), (486, 200)] {
+            let mut transaction = transaction(Kind::Invite, Udp, now);
+            transaction.on_response(first, &TIMING, now);
+            assert_eq!(transaction.on_response(second, &TIMING, now), Received::Stray);
+        }
+    }
+}

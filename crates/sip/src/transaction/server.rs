@@ -120,3 +120,66 @@ impl ServerTransaction {
         [self.retransmit_at, self.expires_at].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Transport::{self, Tcp, Udp};
+    use crate::transaction::testing::{TIMING, path, wake_ups};
+
+    fn answered(kind: Kind, transport: Transport, status: u16, now: Instant) -> ServerTransaction {
+        let mut transaction = ServerTransaction::new(kind, path(transport), &TIMING);
+        assert_eq!(transaction.deadline(), None);
+        assert!(transaction.respond(status, Bytes::from_static(b"r"), &TIMING, now));
+        transaction
+    }
+
+    fn life(transaction: &mut ServerTransaction, now: Instant) -> (Vec<u128>, Due) {
+        wake_ups(now, transaction, ServerTransaction::deadline, |t, at| t.on_timeout(&TIMING, at))
+    }
+
+    #[test]
+    fn timers_after_a_final_response() {
+        let now = Instant::now();
+        let refusals = vec![500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500, 32_000];
+        for (kind, transport, status, wakes, keeps) in [
+            // Timers G and H, L, J.
+            (Kind::Invite, Udp, 486, refusals, true),
+            (Kind::Invite, Tcp, 486, vec![32_000], true),
+            (Kind::Invite, Udp, 200, vec![32_000], false),
+            (Kind::NonInvite, Udp, 200, vec![32_000], true),
+            (Kind::NonInvite, Tcp, 200, vec![0], true),
+        ] {
+            let mut transaction = answered(kind, transport, status, now);
+            assert_eq!(transaction.response().is_some(), keeps, "{kind:?} {status}");
+            assert_eq!(
+                life(&mut transaction, now),
+                (wakes, Due::Finished),
+                "{kind:?} {transport:?} {status}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_ack_ends_retransmission() {
+        let now = Instant::now();
+        for (transport, waits_ms) in [(Udp, 5_000), (Tcp, 0)] {
+            let mut transaction = answered(Kind::Invite, transport, 486, now);
+            assert!(transaction.on_ack(&TIMING, now) && transaction.on_ack(&TIMING, now));
+            assert_eq!(transaction.response(), None);
+            assert_eq!(life(&mut transaction, now), (vec![waits_ms], Due::Finished), "timer I");
+        }
+        assert!(!answered(Kind::Invite, Udp, 200, now).on_ack(&TIMING, now), "the ACK of a 2xx is not ours");
+    }
+
+    #[test]
+    fn one_final_response() {
+        let now = Instant::now();
+        let mut transaction = answered(Kind::Invite, Udp, 180, now);
+        assert!(transaction.is_pending());
+        assert!(transaction.respond(486, Bytes::new(), &TIMING, now));
+        for status in [180, 200, 487] {
+            assert!(!transaction.respond(status, Bytes::new(), &TIMING, now));
+        }
+    }
+}

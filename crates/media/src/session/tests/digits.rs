@@ -43,3 +43,29 @@ fn digits_need_an_agreed_payload_type() {
     assert_eq!(events(&mut session), [Event::Played { id: 2, whole: false }]);
     assert_eq!(session.digits(3, "12", now), Err(DtmfError::NotNegotiated));
 }
+
+#[test]
+fn each_side_may_have_a_payload_type_of_its_own() {
+    let agreed = Negotiated { dtmf: Some(96), ..negotiated(THERE) };
+    let mut call = Call::with(Setup { negotiated: agreed, ..setup(THERE, 1) }, setup(HERE, 2));
+    call.there.digits(1, "3", call.now).unwrap();
+    call.run(12, 0);
+    assert_eq!(heard(&call.here_events), "3");
+    assert_eq!(call.here.stats().invalid, 0);
+}
+
+#[test]
+fn digits_that_others_sent_are_heard() {
+    let Some(corpus) = crate::testing::corpora("rtp/sipp-pcap") else { return };
+    for digit in '0'..='4' {
+        let packets = crate::testing::rtp_of(&corpus.join(format!("dtmf_2833_{digit}.pcap")));
+        let events_type = packets.first().expect("a packet")[1] & 0x7F;
+        let start = Instant::now();
+        let agreed = Negotiated { dtmf: Some(events_type), ..negotiated(THERE) };
+        let mut session = Session::new(Setup { negotiated: agreed, ..setup(THERE, 1) }, start);
+        for (n, packet) in (0..).zip(&packets) {
+            session.handle_rtp(packet, address(THERE), start + FRAME_TIME * n);
+        }
+        assert_eq!(heard(&events(&mut session)), digit.to_string());
+    }
+}

@@ -209,7 +209,7 @@ fn silence_is_told_once_until_media_comes_again() {
     let start = Instant::now();
     let silence_after = Some(Duration::from_secs(1));
     let mut session = Session::new(Setup { silence_after, ..setup(THERE, 1) }, start);
-    let mut tick_to = |session: &mut Session, ms: u64| {
+    let tick_to = |session: &mut Session, ms: u64| {
         session.tick(start + Duration::from_millis(ms), &mut [0; 1500]);
         events(session)
     };
@@ -227,4 +227,30 @@ fn silence_is_told_once_until_media_comes_again() {
     session.update(negotiated(THERE), start + Duration::from_millis(60_000));
     assert_eq!(tick_to(&mut session, 60_980), []);
     assert_eq!(tick_to(&mut session, 61_000), [silent(1000)]);
+}
+
+#[test]
+fn a_call_that_others_captured_is_played_whole() {
+    let Some(corpus) = crate::testing::corpora("rtp/sipp-pcap") else { return };
+    let packets = crate::testing::rtp_of(&corpus.join("g711a.pcap"));
+    let mut now = Instant::now();
+    let mut session = session(THERE, now);
+    let (mut came, mut heard) = (0, vec![]);
+    for packet in &packets {
+        session.handle_rtp(packet, address(THERE), now);
+        came += packet.len() - 12;
+        while heard.len() + FRAME <= came {
+            now += FRAME_TIME;
+            session.tick(now, &mut [0; 1500]);
+            heard.extend_from_slice(session.heard());
+        }
+    }
+    let stats = session.stats();
+    assert_eq!(stats.packets_received, packets.len() as u64);
+    assert_eq!((stats.lost, stats.late, stats.invalid, stats.duplicates), (0, 0, 0, 0));
+    let sent: Vec<_> =
+        packets.iter().flat_map(|packet| &packet[12..]).map(|byte| Codec::Pcma.decode(*byte)).collect();
+    assert!(sent.len() > 8000);
+    assert!(sent.starts_with(&heard[240..]), "what is heard differs from what was sent");
+    assert!(heard.len() + FRAME > sent.len());
 }

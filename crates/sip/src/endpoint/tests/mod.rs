@@ -126,7 +126,7 @@ impl Bench {
     }
 
     fn assert_idle(&mut self) {
-        self.wait(Duration::from_secs(60));
+        self.wait(Duration::from_secs(200));
         let stats = self.endpoint.stats();
         assert_eq!((stats.legs, stats.transactions), (0, 0));
         assert_eq!(self.endpoint.poll_timeout(), None);

@@ -6,7 +6,7 @@ use crate::message::View;
 
 /// What becomes of a message.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Fate {
+pub enum Fate {
     /// It is no message: nothing can be answered.
     Unreadable,
     /// It is read but nobody waits for it.
@@ -25,9 +25,9 @@ macro_rules! messages {
     };
 }
 
-const MESSAGES: &[(&str, Fate, &str, &[u8])] = messages! {
+pub const MESSAGES: &[(&str, Fate, &str, &[u8])] = messages! {
     // 3.1.1 valid messages
-    "wsinv" Call, "white space in every odd place";
+    "wsinv" Answered(481), "white space in every odd place; its To has a tag we never gave";
     "intmeth" Answered(501), "odd characters, unknown method";
     "esc01" Call, "escapes are characters of the user";
     "escnull" Answered(405), "escaped NULs are harmless; we register nobody";
