@@ -198,7 +198,17 @@ mod tests {
         let lines: Vec<String> =
             events.iter().filter_map(|(at, kind, detail)| narrator.line(*at, kind, detail)).collect();
         assert_eq!(narrator.heard_late(Some(&json!({ "sound_ms": 0 }))), None, "it was told already");
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        0.00 s  queued
+        0.00 s  dialling through trunk sim
+        0.12 s  ringing
+        0.70 s  in-progress
+        0.70 s  recording to call.wav
+        0.70 s  saying "Hello."
+        2.50 s  media quality good (MOS 4.4, 90 packets sent, 88 received, 0.0 % lost, jitter 0.3 ms)
+        2.50 s  the callee heard 1.2 s of sound in 1.8 s, at -18 dBFS
+        2.50 s  completed: The flow was done.
+        "#);
     }
 
     #[test]
@@ -207,8 +217,13 @@ mod tests {
         let cause =
             json!({ "text": "The carrier refused the password.", "hint": "Check username and password." });
         let line = narrator.line(5, "finished", &json!({ "state": "failed", "cause": cause }));
-        insta::assert_snapshot!(line.unwrap_or_default(), @"");
-        insta::assert_snapshot!(narrator.heard_late(Some(&json!({ "sound_ms": 0 }))).unwrap_or_default(), @"");
+        insta::assert_snapshot!(line.unwrap_or_default(), @"
+        0.00 s  failed: The carrier refused the password.
+                hint: Check username and password.
+        ");
+        insta::assert_snapshot!(narrator.heard_late(Some(&json!({ "sound_ms": 0 }))).unwrap_or_default(), @"
+                   the callee heard nothing
+        ");
     }
 
     #[test]

@@ -65,7 +65,7 @@ async fn what_is_wrong_is_named_and_nobody_is_dialled() {
 async fn an_error_names_the_field() {
     let house = House::build().await;
     let answer = house.ask("POST", "/api/calls/initiate", &json!({ "toNumber": 5 })).await;
-    insta::assert_snapshot!(answer.json()["error"].as_str().unwrap(), @"");
+    insta::assert_snapshot!(answer.json()["error"].as_str().unwrap(), @"The field `toNumber` is wrong: invalid type: integer `5`, expected a string.");
 }
 
 #[tokio::test]
@@ -105,7 +105,39 @@ async fn a_call_is_shown_under_any_form_of_its_id() {
     }
     let mut reply = house.get(&format!("/api/calls/status/{}", row.id)).await.json();
     reply["call"]["callId"] = "ID".into();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&reply).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&reply).unwrap(), @r#"
+    {
+      "call": {
+        "answeredAt": "2026-01-01T00:00:02.004Z",
+        "audioFile": null,
+        "callId": "ID",
+        "callType": "PSTN",
+        "cause": {
+          "code": "normal",
+          "hint": null,
+          "message": "The callee hung up.",
+          "q850": 16,
+          "sipStatus": null
+        },
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "direction": "outbound",
+        "duration": 4,
+        "durationMs": 4306,
+        "endedAt": "2026-01-01T00:00:06.310Z",
+        "fromNumber": "+15551234567",
+        "hangupBy": "callee",
+        "opensipsId": "abc@127.0.0.1",
+        "quality": null,
+        "recording": null,
+        "ringingAt": "2026-01-01T00:00:00.120Z",
+        "status": "completed",
+        "text": "Hello.",
+        "toNumber": "+12025550123",
+        "trunk": "sim"
+      },
+      "success": true
+    }
+    "#);
     for id in ["nonsense", "507f1f77bcf86cd799439011", "..%2F..%2Fetc%2Fpasswd"] {
         let answer = house.get(&format!("/api/calls/status/{id}")).await;
         assert_eq!(
