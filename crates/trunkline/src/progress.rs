@@ -99,7 +99,11 @@ fn tell(kind: &str, detail: &Value) -> Option<String> {
         "attempt" => {
             let n = number("n").unwrap_or(1.0);
             let of = number("of").unwrap_or(1.0);
-            let trunk = text("trunk").map_or("directly".to_owned(), |trunk| format!("through trunk {trunk}"));
+            let trunk = match text("trunk") {
+                Some(trunk) if Id::parse(trunk).is_some() => "through a trunk".to_owned(),
+                Some(trunk) => format!("through trunk {trunk}"),
+                None => "directly".to_owned(),
+            };
             if of > 1.0 { format!("dialling {trunk} ({n} of {of})") } else { format!("dialling {trunk}") }
         }
         "early-media" => "the carrier sends sound before the answer".to_owned(),

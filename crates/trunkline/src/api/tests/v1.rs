@@ -65,7 +65,7 @@ async fn what_is_wrong_is_named() {
 #[tokio::test]
 async fn a_call_is_placed_followed_hung_up_and_listed() {
     let house = House::build().await;
-    let body = json!({ "to": "+12025550123", "flow": [{ "pause": { "seconds": 60 } }], "record": false });
+    let body = json!({ "to": "+12025550123", "flow": [{ "pause": { "seconds": 60 } }] });
     let answer = house.ask("POST", "/v1/calls", &body).await;
     let call = answer.json();
     assert_eq!(answer.status, 201, "{call}");
@@ -82,6 +82,14 @@ async fn a_call_is_placed_followed_hung_up_and_listed() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let growing = house.get(&format!("{path}/recording")).await;
+    assert_eq!(
+        (growing.status.as_u16(), growing.bytes.get(..4)),
+        (200, Some(&b"RIFF"[..])),
+        "while it lasts"
+    );
+
     let ended = house.send(request("POST", &format!("{path}/hangup"), KEY, "")).await.json();
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(house.get("/v1/calls?status=completed").await.json()["data"][0]["id"], call["id"]);
