@@ -11,8 +11,11 @@ use tokio::sync::Semaphore;
 
 use super::{Engine, Rendering, SpeechError, Utterance};
 
-/// How long a program may take.
+/// How long a program may take for any text.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// And for each byte of it: flite needs 1.1 ms of a core of its own.
+const PATIENCE_PER_BYTE: Duration = Duration::from_millis(5);
 
 /// Programs at once: they use a whole core each.
 const AT_ONCE: usize = 2;
@@ -132,14 +135,15 @@ impl Run<'_> {
         let mut command = Command::new(self.program);
         command.arg(self.voice.0).arg(self.voice.1).arg("-f").arg(&input).arg(self.output).arg(&output);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let done = match tokio::time::timeout(PATIENCE, command.output()).await {
+        let patience = PATIENCE + PATIENCE_PER_BYTE * u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let done = match tokio::time::timeout(patience, command.output()).await {
             Ok(Ok(done)) => done,
             Ok(Err(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
                 let reason = format!("the program {} cannot be run.", self.program.display());
                 return Err(SpeechError::Unavailable { reason, hint: INSTALL.into() });
             }
             Ok(Err(error)) => return Err(broken(error)),
-            Err(_) => return Err(failed(format!("{name} took longer than {} s", PATIENCE.as_secs()))),
+            Err(_) => return Err(failed(format!("{name} took longer than {} s", patience.as_secs()))),
         };
         let said = String::from_utf8_lossy(&done.stderr);
         if said.contains("voice does not exist") {
