@@ -225,9 +225,8 @@ mod tests {
         0.00 s  failed: The carrier refused the password.
                 hint: Check username and password.
         ");
-        insta::assert_snapshot!(narrator.heard_late(Some(&json!({ "sound_ms": 0 }))).unwrap_or_default(), @"
-                   the callee heard nothing
-        ");
+        let late = narrator.heard_late(Some(&json!({ "sound_ms": 0 })));
+        assert_eq!(late.as_deref().map(str::trim), Some("the callee heard nothing"));
     }
 
     #[test]

@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn the_next_call_can_be_pasted() {
-        insta::assert_snapshot!(next_call("http://127.0.0.1:3000", Some("tl_example"), "trunkline"), @r#"
+        let first = next_call("http://127.0.0.1:3000", Some("tl_example"), "trunkline");
+        insta::assert_snapshot!(first.trim_start(), @r#"
         This is the operator's key. It is shown this once; keep it:
 
           export TRUNKLINE_KEY=tl_example
