@@ -81,7 +81,9 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     started: impl FnOnce(Arc<App>) -> F,
 ) -> Result<()> {
     let _lock = prepare(&config.data_dir)?;
-    let http = TcpListener::bind(config.http_listen).await.map_err(|e| port_error("http_listen", config.http_listen, &e))?;
+    let http = TcpListener::bind(config.http_listen)
+        .await
+        .map_err(|e| port_error("http_listen", config.http_listen, &e))?;
     let unix = unix_listener(&socket_path(&config.data_dir))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -91,7 +93,8 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let (stop, stopped) = watch::channel(false);
     let tcp = api::router(app.clone(), Door::Tcp).into_make_service_with_connect_info::<SocketAddr>();
     let local: Router = api::router(app.clone(), Door::Unix);
-    let tcp = tokio::spawn(axum::serve(http, tcp).with_graceful_shutdown(until(stopped.clone())).into_future());
+    let tcp =
+        tokio::spawn(axum::serve(http, tcp).with_graceful_shutdown(until(stopped.clone())).into_future());
     let local = tokio::spawn(axum::serve(unix, local).with_graceful_shutdown(until(stopped)).into_future());
     let beside = tokio::spawn(started(app.clone()));
 
@@ -100,7 +103,11 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         _ = interrupt.recv() => {}
     }
     beside.abort();
-    tracing::info!(calls = app.switch.live(), grace_s = app.config.drain_grace.as_secs(), "stopping: no new calls");
+    tracing::info!(
+        calls = app.switch.live(),
+        grace_s = app.config.drain_grace.as_secs(),
+        "stopping: no new calls"
+    );
     tokio::select! {
         () = app.switch.drain(app.config.drain_grace) => {}
         _ = terminate.recv() => tracing::warn!("stopping at once"),
@@ -121,7 +128,10 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn start(config: Config, http_address: SocketAddr) -> Result<(Arc<App>, Media, std::thread::JoinHandle<()>)> {
+async fn start(
+    config: Config,
+    http_address: SocketAddr,
+) -> Result<(Arc<App>, Media, std::thread::JoinHandle<()>)> {
     // Another provider may have been installed by a library's test; either serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be started")?;
@@ -140,8 +150,10 @@ async fn start(config: Config, http_address: SocketAddr) -> Result<(Arc<App>, Me
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let media = Media::start(config.sip_listen.ip(), config.rtp_ports.clone(), cpus)?;
     let listen = Listen { address: config.sip_listen, external: config.external_ip, tcp: true };
-    let setup = switch::Setup { listen, media: media.clone(), store: store.clone(), max_calls: config.max_calls };
-    let (switch, thread) = Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
+    let setup =
+        switch::Setup { listen, media: media.clone(), store: store.clone(), max_calls: config.max_calls };
+    let (switch, thread) =
+        Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
     let sim = match config.demo {
         true => Some(simulate(&config, &media, &speech, &switch).await?),
         false => None,
@@ -176,20 +188,27 @@ async fn simulate(config: &Config, media: &Media, speech: &Speech, switch: &Swit
 /// The data folder, private to its owner, and the lock that keeps a second server out of it.
 fn prepare(data_dir: &Path) -> Result<File> {
     let create = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    for path in [data_dir.to_owned(), data_dir.join("recordings"), data_dir.join("uploads"), data_dir.join("speech")] {
+    for path in
+        [data_dir.to_owned(), data_dir.join("recordings"), data_dir.join("uploads"), data_dir.join("speech")]
+    {
         create(&path).with_context(|| format!("data_dir: {} cannot be created", path.display()))?;
     }
-    let lock = File::create(data_dir.join("lock")).with_context(|| format!("data_dir: {} is not writable", data_dir.display()))?;
+    let lock = File::create(data_dir.join("lock"))
+        .with_context(|| format!("data_dir: {} is not writable", data_dir.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(_) => bail!("data_dir: another trunkline is running in {}; stop it or set another data_dir", data_dir.display()),
+        Err(_) => bail!(
+            "data_dir: another trunkline is running in {}; stop it or set another data_dir",
+            data_dir.display()
+        ),
     }
 }
 
 fn unix_listener(path: &Path) -> Result<UnixListener> {
     // The lock is ours, so whatever socket lies here is a dead server's.
     let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).with_context(|| format!("data_dir: cannot listen on {}", path.display()))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("data_dir: cannot listen on {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

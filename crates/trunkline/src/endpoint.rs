@@ -176,7 +176,9 @@ impl Endpoint {
         match self.udp.send_to(bytes, remote) {
             Ok(_) => Ok(()),
             // A full socket buffer, or the echo of an earlier ICMP error: retransmission covers both.
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused) => Ok(()),
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused) => {
+                Ok(())
+            }
             Err(e) => Err(e),
         }
     }

@@ -1,5 +1,7 @@
 //! Structured logs on standard error. Secrets have types that print as `***`; full numbers are never logged.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
@@ -7,9 +9,12 @@ use crate::config::{Config, LogFormat};
 /// Sends logs to standard error as the settings say. The filter is `tracing`'s; one that cannot be read is an
 /// error that names the key.
 pub fn start(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log)
-        .map_err(|e| anyhow::anyhow!("log: {:?} is not a log filter ({e}); use error, warn, info or debug", config.log))?;
+    let filter = EnvFilter::try_new(&config.log).map_err(|e| {
+        anyhow::anyhow!("log: {:?} is not a log filter ({e}); use error, warn, info or debug", config.log)
+    })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people at a terminal.
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
     let started = match config.log_format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

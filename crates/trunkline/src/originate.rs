@@ -141,7 +141,8 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
     };
     app.store.create_call(&row, &queued).await.map_err(|error| {
         tracing::error!(%error, "a call could not be stored");
-        Refused::new(503, "store_unavailable", "The call could not be stored, so it was not placed.").retry_after(5)
+        Refused::new(503, "store_unavailable", "The call could not be stored, so it was not placed.")
+            .retry_after(5)
     })?;
     let config = &app.config;
     let place = Place {
@@ -210,7 +211,10 @@ fn check_limits(order: &Order) -> Result<(), Refused> {
     for step in &order.flow {
         if let Step::Pause { seconds } = step {
             if !(0.0..=MAX_PAUSE).contains(seconds) {
-                return Err(Refused::bad("invalid_pause", format!("A pause lasts 0 to {MAX_PAUSE} seconds.")));
+                return Err(Refused::bad(
+                    "invalid_pause",
+                    format!("A pause lasts 0 to {MAX_PAUSE} seconds."),
+                ));
             }
         }
     }
@@ -254,7 +258,8 @@ fn plan(
     let request = call::Request { destination, caller_id: from, trunk: order.trunk.as_deref(), direct };
     let routes: Vec<call::Trunk> = trunks.iter().map(TrunkRow::route).collect();
     call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
-        let status = if matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk") { 400 } else { 403 };
+        let status =
+            if matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk") { 400 } else { 403 };
         Refused::new(status, refusal.code(), refusal.to_string())
     })
 }
@@ -262,7 +267,8 @@ fn plan(
 /// Whom the account may call: what it or the server is set to, else the country its own trunk is from.
 fn policy(app: &App, account: &Account, trunks: &[TrunkRow]) -> Policy {
     let own = || {
-        let trunk = trunks.iter().filter(|t| t.enabled && t.kind == TrunkKind::Sip).max_by_key(|t| t.is_default)?;
+        let trunk =
+            trunks.iter().filter(|t| t.enabled && t.kind == TrunkKind::Sip).max_by_key(|t| t.is_default)?;
         Number::parse(trunk.caller_id.as_deref()?).ok()?.region(None)
     };
     let region = account.region.clone().or_else(|| app.config.region.clone());
@@ -315,7 +321,11 @@ async fn dial(app: &App, call: Id, attempt: &call::Attempt, trunks: &[TrunkRow])
     let Strategy::SipInvite = attempt.strategy;
     match attempt.kind {
         AttemptKind::Trunk(_) => {
-            let row = attempt.trunk.as_deref().and_then(Id::parse).and_then(|id| trunks.iter().find(|t| t.id == id));
+            let row = attempt
+                .trunk
+                .as_deref()
+                .and_then(Id::parse)
+                .and_then(|id| trunks.iter().find(|t| t.id == id));
             let row = row.ok_or_else(|| Refused::bad("unknown_trunk", "The trunk is gone."))?;
             match row.kind {
                 TrunkKind::Simulated => simulated(app, call, attempt, row),
@@ -329,11 +339,15 @@ async fn dial(app: &App, call: Id, attempt: &call::Attempt, trunks: &[TrunkRow])
 
 fn simulated(app: &App, call: Id, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
     let Some(network) = &app.sim else {
-        return Err(Refused::bad("no_simulated_network", "The simulated network is not running (setting demo)."));
+        return Err(Refused::bad(
+            "no_simulated_network",
+            "The simulated network is not running (setting demo).",
+        ));
     };
     let host = network.address();
     let user = attempt.destination.strip_prefix("sip:").or(attempt.destination.strip_prefix("sips:"));
-    let user = user.map_or(attempt.destination.as_str(), |uri| uri.split(['@', ';', '?']).next().unwrap_or(uri));
+    let user =
+        user.map_or(attempt.destination.as_str(), |uri| uri.split(['@', ';', '?']).next().unwrap_or(uri));
     let caller = attempt.caller_id.as_deref().unwrap_or(SIMULATED_CALLER);
     Ok(Dial {
         target: Ok(Target { transport: sip::Transport::Udp, remote: host }),
@@ -358,8 +372,11 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
         port => format!("{}:{port}", bracketed(&row.host)),
     };
     let Some(caller) = attempt.caller_id.as_deref().or(row.username.as_deref()) else {
-        return Err(Refused::bad("from_required", format!("Trunk {} has no caller ID, so the call needs one.", row.name))
-            .hint("Name the number to call from, or set the trunk's caller_id."));
+        return Err(Refused::bad(
+            "from_required",
+            format!("Trunk {} has no caller ID, so the call needs one.", row.name),
+        )
+        .hint("Name the number to call from, or set the trunk's caller_id."));
     };
     let request_uri = match attempt.destination.starts_with("sip:") {
         true => attempt.destination.clone(),
@@ -384,10 +401,14 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
 
 async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
     let text = attempt.destination.as_str();
-    let bad = |why: String| Refused::bad("invalid_number_format", format!("The SIP address cannot be called: {why}"));
+    let bad = |why: String| {
+        Refused::bad("invalid_number_format", format!("The SIP address cannot be called: {why}"))
+    };
     let uri = sip::Uri::parse(text).map_err(|e| bad(e.to_string()))?;
     if uri.secure {
-        return Err(bad("sips needs TLS, which this server does not speak yet.".into()).hint("Use sip: instead."));
+        return Err(
+            bad("sips needs TLS, which this server does not speak yet.".into()).hint("Use sip: instead.")
+        );
     }
     let transport = match uri.params.get("transport") {
         None => sip::Transport::Udp,
@@ -427,13 +448,19 @@ fn bracketed(host: &str) -> String {
 /// The peer's address, of the family SIP is bound to; the text says why there is none.
 async fn resolve(app: &App, host: &str, port: u16, transport: sip::Transport) -> Result<Target, String> {
     let listen = app.switch.address().ip();
-    let found: Vec<SocketAddr> = match tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, port))).await {
+    let found: Vec<SocketAddr> = match tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, port)))
+        .await
+    {
         Ok(Ok(found)) => found.collect(),
         Ok(Err(error)) => return Err(format!("{host} cannot be resolved: {error}")),
-        Err(_) => return Err(format!("{host} cannot be resolved: the name server did not answer in {RESOLVE:?}")),
+        Err(_) => {
+            return Err(format!("{host} cannot be resolved: the name server did not answer in {RESOLVE:?}"));
+        }
     };
     let Some(remote) = found.into_iter().find(|address| address.is_ipv4() == listen.is_ipv4()) else {
-        return Err(format!("{host} has no address of the kind SIP is bound to ({listen}; setting sip_listen)"));
+        return Err(format!(
+            "{host} has no address of the kind SIP is bound to ({listen}; setting sip_listen)"
+        ));
     };
     if listen.is_loopback() && !remote.ip().is_loopback() {
         return Err(format!("{host} cannot be reached while SIP is bound to {listen} (setting sip_listen)"));

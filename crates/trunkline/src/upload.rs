@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use media::Clip;
 
 use crate::refused::Refused;
-use crate::store::{make_folder, now_ms};
+use crate::store::make_folder;
+use crate::time::now_ms;
 
 /// Bytes of one file.
 pub const LARGEST: usize = 10 * 1024 * 1024;

@@ -57,7 +57,11 @@ impl Ear {
         Heard {
             sound_ms: self.audible * 20,
             listened_ms: self.frames * 20,
-            level_dbfs: if self.audible == 0 { -96.0 } else { (20.0 * mean.log10() * 10.0).round() as f32 / 10.0 },
+            level_dbfs: if self.audible == 0 {
+                -96.0
+            } else {
+                (20.0 * mean.log10() * 10.0).round() as f32 / 10.0
+            },
             tone_hz: self.steady_tone(),
         }
     }

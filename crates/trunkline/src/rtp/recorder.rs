@@ -46,7 +46,12 @@ impl Disk {
     }
 
     /// Finishes the file, then tells `sink`. Gives both back when the queue is full.
-    pub(super) fn end(&self, id: MediaId, closed: Box<Closed>, sink: Sink) -> Result<(), (Box<Closed>, Sink)> {
+    pub(super) fn end(
+        &self,
+        id: MediaId,
+        closed: Box<Closed>,
+        sink: Sink,
+    ) -> Result<(), (Box<Closed>, Sink)> {
         self.0.try_send(Message::End(id, closed, sink)).map_err(|full| match full.into_inner() {
             Message::End(_, closed, sink) => (closed, sink),
             Message::Open(..) | Message::Frames(..) => unreachable!("only an End was offered"),
@@ -73,7 +78,8 @@ fn write(messages: &Receiver<Message>) {
                 }
             }
             Message::End(id, mut closed, sink) => {
-                let finished = open.remove(&id).map(|entry| entry.and_then(|r| r.finish().map_err(|e| e.to_string())));
+                let finished =
+                    open.remove(&id).map(|entry| entry.and_then(|r| r.finish().map_err(|e| e.to_string())));
                 match finished {
                     Some(Ok(frames)) => closed.recorded_ms = Some(frames / FRAMES_A_MS),
                     Some(Err(error)) => {

@@ -122,7 +122,9 @@ impl Loop {
         match command {
             Command::Open { id, rtp, rtcp, sink } => self.open(id, rtp, rtcp, sink),
             Command::Start { id, setup, recording, ear } => {
-                let Some((key, leg)) = key(&id).and_then(|key| Some((key, self.legs.get_mut(key)?))) else { return };
+                let Some((key, leg)) = key(&id).and_then(|key| Some((key, self.legs.get_mut(key)?))) else {
+                    return;
+                };
                 leg.recording = recording.is_some_and(|path| self.disk.open(id, path));
                 leg.ear = ear.then(|| Box::new(Ear::new()));
                 leg.session = Some(Box::new(Session::new(*setup, now)));
@@ -250,7 +252,8 @@ impl Loop {
             }
         }
         if leg.lost_chunks > 0 {
-            closed.recording_error = Some(format!("the disk was too slow: {} s are missing", leg.lost_chunks));
+            closed.recording_error =
+                Some(format!("the disk was too slow: {} s are missing", leg.lost_chunks));
         }
         let (id, sink) = (leg.id, leg.sink.clone());
         self.draining.push_back((now + DRAIN, key));

@@ -60,7 +60,10 @@ pub struct Callee {
 impl Manner {
     /// The callee behind the user part of a Request-URI.
     pub fn of(user: &str) -> Self {
-        TABLE.iter().find(|(digits, ..)| user.ends_with(digits)).map_or(Self::Listens, |(_, manner, _)| *manner)
+        TABLE
+            .iter()
+            .find(|(digits, ..)| user.ends_with(digits))
+            .map_or(Self::Listens, |(_, manner, _)| *manner)
     }
 }
 

@@ -20,8 +20,8 @@ use mio::{Events, Poll, Token, Waker};
 use sip::LegId;
 use sip::digest::{Server, Verdict};
 
-pub use callee::{Manner, TABLE};
 use callee::{Action, Callee};
+pub use callee::{Manner, TABLE};
 
 use crate::endpoint::{Endpoint, Listen};
 use crate::id::Id;
@@ -59,7 +59,8 @@ impl Network {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (sink, events) = rtp::Sink::new(waker.clone());
-        let config = sip::Config { user_agent: "trunkline simulated network".into(), ..sip::Config::default() };
+        let config =
+            sip::Config { user_agent: "trunkline simulated network".into(), ..sip::Config::default() };
         let listen = Listen { address: listen, external: None, tcp: false };
         let endpoint = Endpoint::bind(listen, config, random()?, poll.registry().try_clone()?, SIP)?;
         let address = endpoint.address();

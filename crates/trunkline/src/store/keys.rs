@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 
 use super::writer::Job;
 use super::{OPERATOR, Store, StoreError, id_of, json, parsed};
-use crate::time::now_ms;
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;
+use crate::time::now_ms;
 
 /// What a key can be limited to.
 pub const SCOPES: &[&str] = &["calls:read", "calls:write", "trunks", "keys"];

@@ -6,9 +6,9 @@ use sqlx::{AnyPool, Row};
 use super::trunks::{self, FROM_SETTINGS};
 use super::writer::{self, Finish};
 use super::{CallEvent, MasterKey, NewKey, NewTrunk, OPERATOR, Store, StoreError, TrunkRow, id_of};
-use crate::time::now_ms;
 use crate::config::Provider;
 use crate::secret::Secret;
+use crate::time::now_ms;
 
 /// Where the proof that a master key is the right one is sealed for.
 const PROOF: &str = "0/facts/master_key/value";

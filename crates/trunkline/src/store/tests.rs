@@ -58,7 +58,7 @@ fn event(row: &CallRow, sequence: i64, kind: &str) -> CallEvent {
 }
 
 fn state(row: &CallRow, state: State, at: i64) -> Write {
-    Write::State { call: row.id, state, at, sip_call_id: None, trunk: None, trunk_name: None }
+    Write::State { call: row.id, state, at }
 }
 
 fn end(row: &CallRow, state: State, sequence: i64) -> Write {
@@ -75,6 +75,7 @@ fn end(row: &CallRow, state: State, sequence: i64) -> Write {
         answered_at: None,
         ended_at: 9000,
         quality: Some(json!({"mos": 4.4})),
+        heard: Some(json!({"hz": 440})),
         recording: Some("x.wav".into()),
         event: event(row, sequence, "finished"),
     }))
@@ -289,21 +290,14 @@ async fn a_call_from_start_to_end(url: &str) {
     assert_eq!(store.call(Some(0), row.id).await.unwrap(), None);
     assert_eq!(store.call(None, Id::new().unwrap()).await.unwrap(), None);
     let trunk = Id::new().unwrap();
-    let leg = Write::State {
-        call: row.id,
-        state: State::Queued,
-        at: 1,
-        sip_call_id: Some("abc@host".into()),
-        trunk: Some(trunk),
-        trunk_name: Some("sim".into()),
-    };
+    let leg =
+        Write::Attempt { call: row.id, sip_call_id: "abc@host".into(), trunk: Some((trunk, "sim".into())) };
     let writes = [
         leg,
         state(&row, State::Ringing, 2000),
         state(&row, State::InProgress, 4000),
         Write::Event(event(&row, 2, "say")),
         end(&row, State::Completed, 3),
-        Write::Heard { sip_call_id: "abc@host".into(), heard: json!({"hz": 440}) },
     ];
     for write in writes {
         store.record(write).unwrap();
@@ -450,7 +444,8 @@ async fn a_full_queue_sheds_new_calls_first(url: &str) {
     while store.record(Write::Event(event(&row, 2 + taken, "say"))).is_ok() {
         taken += 1;
     }
-    assert_eq!(store.record(Write::Event(event(&row, 1, "say"))), Err(Full));
+    let refused = Write::Event(event(&row, 1, "say"));
+    assert_eq!(store.record(refused.clone()), Err(Full(Box::new(refused))));
     assert!(taken > 8000, "{taken}");
     drop(stalled);
     store.flush().await;

@@ -7,10 +7,10 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::{MasterKey, OPERATOR, Store, StoreError, id_of, parsed};
-use crate::time::now_ms;
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;
+use crate::time::now_ms;
 
 /// The name of the trunk that the settings make.
 pub(super) const FROM_SETTINGS: &str = "provider";

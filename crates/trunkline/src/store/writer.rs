@@ -124,7 +124,9 @@ impl Store {
     pub fn record(&self, write: Write) -> Result<(), Full> {
         self.0.queue.try_send(Job::Write(write)).map_err(|refused| match refused.into_inner() {
             Job::Write(write) => Full(Box::new(write)),
-            Job::Create { .. } | Job::KeyUsed { .. } | Job::Flush(_) => unreachable!("only a write was offered"),
+            Job::Create { .. } | Job::KeyUsed { .. } | Job::Flush(_) => {
+                unreachable!("only a write was offered")
+            }
         })
     }
 
@@ -319,12 +321,7 @@ pub(super) async fn insert_event(
     Ok(())
 }
 
-async fn advance(
-    connection: &mut AnyConnection,
-    call: Id,
-    state: State,
-    at: i64,
-) -> Result<(), sqlx::Error> {
+async fn advance(connection: &mut AnyConnection, call: Id, state: State, at: i64) -> Result<(), sqlx::Error> {
     let update = "UPDATE calls SET state = CASE WHEN rank < $1 THEN $2 ELSE state END, \
                   rank = CASE WHEN rank < $1 THEN $1 ELSE rank END, \
                   ringing_at = COALESCE(ringing_at, $3), answered_at = COALESCE(answered_at, $4), \

@@ -56,6 +56,12 @@ impl Entry {
         CallEvent { call, account, sequence: self.sequence, at: now_ms(), kind: kind.into(), detail }
     }
 
+    /// What people call the trunk of an attempt.
+    pub(super) fn trunk_name(&self, progress: &call::Progress) -> Option<String> {
+        let call::Progress::Attempt { n, .. } = progress else { return None };
+        self.dials.get(n.checked_sub(1)?)?.trunk.as_ref().map(|(_, name)| name.clone())
+    }
+
     /// When the loop has to look at this call again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.outcome {

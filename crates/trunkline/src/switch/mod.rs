@@ -244,7 +244,8 @@ impl Switch {
 
     fn send(&self, command: Command) -> Result<(), Refused> {
         self.commands.try_send(command).map_err(|_| {
-            Refused::new(503, "overloaded", "Too many requests are waiting for the call engine.").retry_after(1)
+            Refused::new(503, "overloaded", "Too many requests are waiting for the call engine.")
+                .retry_after(1)
         })?;
         self.waker.wake().map_err(|_| stopping())
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use call::{Call, HangupBy, Input, LegEnd, LegFailure, Output};
 use crossbeam_channel::Receiver;
-use media::sdp::{self, Direction, Local, Negotiated};
 use media::Codec;
+use media::sdp::{self, Direction, Local, Negotiated};
 use mio::{Events, Poll};
 use serde_json::{Value, json};
 use sip::LegId;
@@ -130,11 +130,17 @@ impl Loop {
         match command {
             Command::Place(place, reply) => self.place(*place, reply, now),
             Command::HangUp(id, reply) => {
-                let key = self.by_id.get(&id).copied().filter(|key| {
-                    self.calls.get(*key).is_some_and(|entry| entry.outcome.is_none())
-                });
+                let key = self
+                    .by_id
+                    .get(&id)
+                    .copied()
+                    .filter(|key| self.calls.get(*key).is_some_and(|entry| entry.outcome.is_none()));
                 if let Some(key) = key {
-                    self.tell(key, Input::Hangup { by: HangupBy::Caller, cause: call::HangupReason::Api }, now);
+                    self.tell(
+                        key,
+                        Input::Hangup { by: HangupBy::Caller, cause: call::HangupReason::Api },
+                        now,
+                    );
                 }
                 let _ = reply.send(key.is_some());
             }
@@ -148,7 +154,11 @@ impl Loop {
             }
             Command::HangUpAll => {
                 for key in self.calls.iter().map(|(key, _)| key).collect::<Vec<_>>() {
-                    self.tell(key, Input::Hangup { by: HangupBy::System, cause: call::HangupReason::Shutdown }, now);
+                    self.tell(
+                        key,
+                        Input::Hangup { by: HangupBy::System, cause: call::HangupReason::Shutdown },
+                        now,
+                    );
                 }
             }
             Command::Exit => self.exit = true,
@@ -255,7 +265,8 @@ impl Loop {
     }
 
     fn answered(&mut self, key: usize, body: &[u8], now: Instant) {
-        let early = self.calls.get(key).and_then(|e| e.media.as_ref()).is_some_and(|m| m.negotiated.is_some());
+        let early =
+            self.calls.get(key).and_then(|e| e.media.as_ref()).is_some_and(|m| m.negotiated.is_some());
         self.tell(key, Input::Answered, now);
         let started = match body.is_empty() && early {
             true => Ok(()),
@@ -397,7 +408,9 @@ impl Loop {
             }
             Output::Play { id, clip } => {
                 let Some(entry) = self.calls.get(key) else { return };
-                let (Some(line), Some(clip)) = (&entry.media, entry.clips.get(clip.0 as usize)) else { return };
+                let (Some(line), Some(clip)) = (&entry.media, entry.clips.get(clip.0 as usize)) else {
+                    return;
+                };
                 if let Err(error) = self.parts.media.play(line.id, id, clip.clone()) {
                     self.tell(key, Input::MediaFailed(error.to_string()), now);
                 }
@@ -415,7 +428,8 @@ impl Loop {
             }
             Output::State { state } => self.state(key, state),
             Output::Progress(progress) => {
-                let (kind, detail) = describe(&progress);
+                let trunk = self.calls.get(key).and_then(|entry| entry.trunk_name(&progress));
+                let (kind, detail) = describe(&progress, trunk);
                 self.report(key, kind, detail);
             }
             Output::Finished(outcome) => self.finished(key, outcome, now),
@@ -450,9 +464,8 @@ impl Loop {
         let entry = self.calls.get_mut(key).ok_or_else(gone)?;
         let dial = entry.dials.get(attempt).ok_or_else(gone)?;
         let target = dial.target.clone().map_err(|why| unsent(call::FailureKind::Dns(why), ""))?;
-        let transport = |error: &dyn std::fmt::Display| {
-            unsent(call::FailureKind::Transport, &error.to_string())
-        };
+        let transport =
+            |error: &dyn std::fmt::Display| unsent(call::FailureKind::Transport, &error.to_string());
         let path = parts.endpoint.path(target.transport, target.remote).map_err(|e| transport(&e))?;
         let (id, port) = parts.media.open(&parts.sink).map_err(|e| transport(&e))?;
         let local = Local {
@@ -649,9 +662,9 @@ fn translate(failure: sip::Failure, had_credentials: bool) -> LegFailure {
 }
 
 /// A step of the call as its listeners see it.
-fn describe(progress: &call::Progress) -> (&'static str, Value) {
+fn describe(progress: &call::Progress, trunk: Option<String>) -> (&'static str, Value) {
     match progress {
-        call::Progress::Attempt { n, of, trunk } => ("attempt", json!({ "n": n, "of": of, "trunk": trunk })),
+        call::Progress::Attempt { n, of, .. } => ("attempt", json!({ "n": n, "of": of, "trunk": trunk })),
         call::Progress::AttemptFailed { cause } => {
             ("attempt-failed", json!({ "code": cause.code, "text": cause.text, "sip": cause.sip }))
         }
