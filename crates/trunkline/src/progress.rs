@@ -99,7 +99,11 @@ fn tell(kind: &str, detail: &Value) -> Option<String> {
         "attempt" => {
             let n = number("n").unwrap_or(1.0);
             let of = number("of").unwrap_or(1.0);
-            let trunk = text("trunk").map_or("directly".to_owned(), |trunk| format!("through trunk {trunk}"));
+            let trunk = match text("trunk") {
+                Some(trunk) if Id::parse(trunk).is_some() => "through a trunk".to_owned(),
+                Some(trunk) => format!("through trunk {trunk}"),
+                None => "directly".to_owned(),
+            };
             if of > 1.0 { format!("dialling {trunk} ({n} of {of})") } else { format!("dialling {trunk}") }
         }
         "early-media" => "the carrier sends sound before the answer".to_owned(),
@@ -198,7 +202,17 @@ mod tests {
         let lines: Vec<String> =
             events.iter().filter_map(|(at, kind, detail)| narrator.line(*at, kind, detail)).collect();
         assert_eq!(narrator.heard_late(Some(&json!({ "sound_ms": 0 }))), None, "it was told already");
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        0.00 s  queued
+        0.00 s  dialling through trunk sim
+        0.12 s  ringing
+        0.70 s  in-progress
+        0.70 s  recording to call.wav
+        0.70 s  saying "Hello."
+        2.50 s  media quality good (MOS 4.4, 90 packets sent, 88 received, 0.0 % lost, jitter 0.3 ms)
+        2.50 s  the callee heard 1.2 s of sound in 1.8 s, at -18 dBFS
+        2.50 s  completed: The flow was done.
+        "#);
     }
 
     #[test]
@@ -207,8 +221,12 @@ mod tests {
         let cause =
             json!({ "text": "The carrier refused the password.", "hint": "Check username and password." });
         let line = narrator.line(5, "finished", &json!({ "state": "failed", "cause": cause }));
-        insta::assert_snapshot!(line.unwrap_or_default(), @"");
-        insta::assert_snapshot!(narrator.heard_late(Some(&json!({ "sound_ms": 0 }))).unwrap_or_default(), @"");
+        insta::assert_snapshot!(line.unwrap_or_default(), @"
+        0.00 s  failed: The carrier refused the password.
+                hint: Check username and password.
+        ");
+        let late = narrator.heard_late(Some(&json!({ "sound_ms": 0 })));
+        assert_eq!(late.as_deref().map(str::trim), Some("the callee heard nothing"));
     }
 
     #[test]

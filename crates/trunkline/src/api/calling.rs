@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json as Reply, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auth::Caller;
@@ -43,25 +43,37 @@ struct Initiate {
     text: Option<String>,
 }
 
+/// The reply, its fields in the document's order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Initiated {
+    success: bool,
+    message: &'static str,
+    call_id: String,
+    call_type: String,
+    opensips_id: Option<String>,
+    audio_file: Option<String>,
+}
+
 async fn initiate(
     State(api): State<Api>,
     caller: Caller,
     Json(asked): Json<Initiate>,
-) -> Result<Reply<Value>, Refused> {
+) -> Result<Reply<Initiated>, Refused> {
     caller.may("calls:write")?;
     let order = order(&api, &caller, asked)?;
     let call = originate(&api.app, order).await?;
-    Ok(Reply(json!({
-        "success": true,
-        "message": match call.kind.as_str() {
+    Ok(Reply(Initiated {
+        success: true,
+        message: match call.kind.as_str() {
             "SIP" => "Call initiated successfully to SIP address",
             _ => "Call initiated successfully to PSTN number",
         },
-        "callId": call.id.to_string(),
-        "callType": call.kind,
-        "opensipsId": call.sip_call_id,
-        "audioFile": call.audio_file,
-    })))
+        call_id: call.id.to_string(),
+        call_type: call.kind,
+        opensips_id: call.sip_call_id,
+        audio_file: call.audio_file,
+    }))
 }
 
 /// What is asked for, once it is known to be whole.

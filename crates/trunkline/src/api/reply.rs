@@ -61,7 +61,7 @@ pub(super) struct Problem {
 }
 
 impl IntoResponse for Refused {
-    /// The status alone; [`dress`] writes the body, since only it knows the face.
+    /// The status alone; `dress` writes the body, since only it knows the face.
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();

@@ -30,7 +30,7 @@ pub async fn demonstrate(app: Arc<App>) {
         Ok(()) => {}
         Err(refused) => say(&format!("The demonstration call was not placed: {refused}")),
     }
-    say(&next_call(&base(&app), app.new_key.as_ref().map(|key| key.expose())));
+    say(&next_call(&base(&app), app.new_key.as_ref().map(|key| key.expose()), &command(&app.config)));
 }
 
 async fn place(app: &Arc<App>) -> Result<(), Refused> {
@@ -94,14 +94,24 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn next_call(base: &str, new_key: Option<&str>) -> String {
+/// How the command line is called here, so that it finds this server.
+fn command(config: &Config) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "trunkline".to_owned());
+    match config.data_dir == Config::default().data_dir {
+        true => program,
+        false => format!("{program} --data-dir {}", config.data_dir.display()),
+    }
+}
+
+fn next_call(base: &str, new_key: Option<&str>, command: &str) -> String {
     let key = match new_key {
         Some(key) => format!(
             "This is the operator's key. It is shown this once; keep it:\n\n  export TRUNKLINE_KEY={key}\n"
         ),
-        None => "The operator's key was shown at the first start; this makes another:\n\n  \
-                 export TRUNKLINE_KEY=$(trunkline keys create)\n"
-            .to_owned(),
+        None => format!(
+            "The operator's key was shown at the first start; this makes another:\n\n  \
+             export TRUNKLINE_KEY=$({command} keys create)\n"
+        ),
     };
     format!(
         "\n{key}
@@ -121,8 +131,22 @@ mod tests {
 
     #[test]
     fn the_next_call_can_be_pasted() {
-        insta::assert_snapshot!(next_call("http://127.0.0.1:3000", Some("tl_example")), @"");
-        assert!(next_call("http://127.0.0.1:3000", None).contains("$(trunkline keys create)"));
+        let first = next_call("http://127.0.0.1:3000", Some("tl_example"), "trunkline");
+        insta::assert_snapshot!(first.trim_start(), @r#"
+        This is the operator's key. It is shown this once; keep it:
+
+          export TRUNKLINE_KEY=tl_example
+
+        The next call, from a second terminal:
+
+          curl -X POST http://127.0.0.1:3000/api/calls/initiate \
+            -H "X-API-Key: $TRUNKLINE_KEY" -H "Content-Type: application/json" \
+            -d '{"fromNumber":"+15551234567","toNumber":"+12025550123","text":"Hello from my own call."}'
+
+        The server goes on serving; Ctrl-C stops it.
+        "#);
+        let again = next_call("http://127.0.0.1:3000", None, "trunkline");
+        assert!(again.contains("export TRUNKLINE_KEY=$(trunkline keys create)"), "{again}");
     }
 
     #[test]

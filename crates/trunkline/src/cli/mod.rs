@@ -185,6 +185,10 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = [vec!["sim".into(), "yes".into()], vec!["provider".into(), String::new()]];
-        insta::assert_snapshot!(table(&["name", "default"], &rows), @"");
+        insta::assert_snapshot!(table(&["name", "default"], &rows), @"
+        name      default
+        sim       yes
+        provider
+        ");
     }
 }

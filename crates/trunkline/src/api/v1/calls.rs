@@ -22,10 +22,11 @@ use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, Json};
 use crate::api::reply::{Problem, store_failed};
 use crate::api::{Api, Door, calls};
+use crate::id::Id;
 use crate::originate::{Order, Step, originate};
 use crate::progress::Follow;
 use crate::refused::Refused;
-use crate::store::{CallFilter, CallRow};
+use crate::store::CallFilter;
 
 /// Bytes of a recording read at once.
 const CHUNK: usize = 64 * 1024;
@@ -202,7 +203,11 @@ pub(super) async fn recording(
 ) -> Result<Response, Refused> {
     caller.may("calls:read")?;
     let row = calls::find(&api, &caller, &id).await?;
-    let (file, length) = open(&api, &row).await.ok_or_else(|| {
+    let name = match row.recording {
+        Some(name) => Some(name),
+        None => growing(&api, row.id).await?,
+    };
+    let (file, length) = open(&api, name.as_deref()).await.ok_or_else(|| {
         Refused::missing("no_recording", "This call has no recording.")
             .hint("It was not answered yet, was placed with `record: false`, or its file has been removed.")
     })?;
@@ -214,9 +219,17 @@ pub(super) async fn recording(
     Ok((headers, Body::from_stream(chunks(file, length))).into_response())
 }
 
+/// The name of a recording that is still being made; the call's row has it only at the end.
+async fn growing(api: &Api, call: Id) -> Result<Option<String>, Refused> {
+    api.app.store.flush().await;
+    let events = api.app.store.events(call).await.map_err(store_failed)?;
+    let begun = events.iter().rev().find(|event| event.kind == "recording");
+    Ok(begun.and_then(|event| event.detail.get("file")?.as_str().map(ToOwned::to_owned)))
+}
+
 /// The file and how much of it there is now; what is recorded later is left for another time.
-async fn open(api: &Api, row: &CallRow) -> Option<(File, u64)> {
-    let name = std::path::Path::new(row.recording.as_ref()?).file_name()?;
+async fn open(api: &Api, name: Option<&str>) -> Option<(File, u64)> {
+    let name = std::path::Path::new(name?).file_name()?;
     let mut file = File::open(api.app.recordings_dir().join(name)).await.ok()?;
     let length = file.seek(std::io::SeekFrom::End(0)).await.ok()?;
     file.rewind().await.ok()?;
