@@ -1,2 +1,25 @@
-//! placeholder
+//! The call engine without IO: what a destination is, whether it may be called, over which trunk, what a call
+//! does once it is answered, and how it ended in plain words.
+//!
+//! [`Destination::parse`] reads what the caller typed, [`route::plan`] applies the account's [`Policy`] and lists
+//! the attempts, and a [`Call`] carries them out: inputs and the time go in, outputs and the next wake-up come
+//! out. There is no socket, clock, task or lock here, so hours of calls run in a test in milliseconds.
 #![forbid(unsafe_code)]
+
+mod call;
+pub mod cause;
+pub mod emergency;
+mod flow;
+mod number;
+mod numbering;
+pub mod policy;
+pub mod route;
+mod state;
+
+pub use call::{Call, HangupReason, Input, LegEnd, Outcome, Output, Progress, Spec};
+pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
+pub use flow::{ClipId, Verb};
+pub use number::{Destination, Number, NumberError, NumberForm};
+pub use policy::{Policy, Refusal};
+pub use route::{Attempt, AttemptKind, Request, Strategy, Trunk, TrunkKind};
+pub use state::{State, UnknownState};

@@ -61,7 +61,13 @@ mod tests {
         for text in [id.to_string(), id.with("call"), id.to_string().to_uppercase()] {
             assert_eq!(Id::parse(&text), Some(id), "{text}");
         }
-        for text in ["", "call_", "507f1f77bcf86cd79943901", "call_507f1f77bcf86cd79943901g", "../507f1f77bcf86cd799439011"] {
+        for text in [
+            "",
+            "call_",
+            "507f1f77bcf86cd79943901",
+            "call_507f1f77bcf86cd79943901g",
+            "../507f1f77bcf86cd799439011",
+        ] {
             assert_eq!(Id::parse(text), None, "{text}");
         }
     }

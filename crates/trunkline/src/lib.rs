@@ -1,9 +1,26 @@
 //! The part of trunkline that acts: everything with IO, one module per noun.
 //!
-//! `api` translates requests, [`originate`] turns an order into a placed call, the switch obeys
-//! `call::Call`, the store remembers. Nothing calls `api`; only `store` writes SQL.
+//! `api` translates requests, [`originate`] turns an order into a placed call, the [`switch`] obeys
+//! `call::Call`, the [`store`] remembers. Nothing calls `api`; only `store` writes SQL; only
+//! [`endpoint`] and [`rtp`] open signalling and media sockets.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod endpoint;
 pub mod id;
+pub mod logs;
+pub mod originate;
+pub mod progress;
 pub mod refused;
+pub mod rtp;
 pub mod secret;
+pub mod sim;
+pub mod speech;
+pub mod store;
+pub mod switch;
+pub mod time;
+pub mod timers;
+pub mod upload;

@@ -1,3 +1,7 @@
 //! The `trunkline` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trunkline::cli::run()
+}

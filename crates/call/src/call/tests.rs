@@ -1,0 +1,435 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::cause::FailureKind;
+use crate::route::{AttemptKind, Strategy as Placing, TrunkKind};
+
+/// A call under virtual time, with what it put out.
+struct Run {
+    call: Call,
+    start: Instant,
+    now: Instant,
+    outputs: Vec<Output>,
+}
+
+impl Run {
+    fn new(spec: Spec) -> Self {
+        let now = Instant::now();
+        let mut run = Run { call: Call::outbound(spec, now), start: now, now, outputs: Vec::new() };
+        run.drain();
+        run
+    }
+
+    fn drain(&mut self) {
+        self.outputs.extend(std::iter::from_fn(|| self.call.poll_output()));
+    }
+
+    fn input(&mut self, input: Input) {
+        self.call.handle_input(input, self.now);
+        self.drain();
+    }
+
+    /// Lets time pass, waking the call whenever it asked for it.
+    fn wait(&mut self, length: Duration) {
+        let until = self.now + length;
+        while let Some(due) = self.call.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.call.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        self.outputs.iter().find_map(|output| match output {
+            Output::Finished(outcome) => Some(outcome),
+            _ => None,
+        })
+    }
+
+    /// What it did, one word or two per output, and the outcome with its time.
+    fn told(&self) -> String {
+        let lines: Vec<String> = self
+            .outputs
+            .iter()
+            .map(|output| match output {
+                Output::Dial { attempt } => format!("dial {attempt}"),
+                Output::HangUp { cause } => format!("hang up: {}", cause.code),
+                Output::Play { id, clip } => format!("play {id}: clip {}", clip.0),
+                Output::Pause { id, length } => format!("pause {id}: {length:?}"),
+                Output::StopMedia => "stop media".to_owned(),
+                Output::State { state } => format!("-> {state}"),
+                Output::Progress(progress) => format!("   {progress}"),
+                Output::Finished(outcome) => format!(
+                    "finished: {} {} by {} after {:?}",
+                    outcome.state,
+                    outcome.cause.code,
+                    outcome.cause.by.as_str(),
+                    outcome.ended - self.start
+                ),
+            })
+            .collect();
+        lines.join("\n")
+    }
+
+    fn ended(&self) -> (State, &'static str) {
+        let outcome = self.outcome().expect("the call is over");
+        (outcome.state, outcome.cause.code)
+    }
+}
+
+fn attempt(trunk: &str) -> Attempt {
+    Attempt {
+        trunk: Some(trunk.to_owned()),
+        kind: AttemptKind::Trunk(TrunkKind::Sip),
+        destination: "+12025550123".to_owned(),
+        caller_id: None,
+        strategy: Placing::SipInvite,
+    }
+}
+
+fn flow() -> Vec<Verb> {
+    vec![
+        Verb::Say { clip: ClipId(7), text: "Hello".to_owned() },
+        Verb::Pause(Duration::from_secs(1)),
+        Verb::Play { clip: ClipId(9), name: "bell.wav".to_owned() },
+    ]
+}
+
+fn spec() -> Spec {
+    Spec::new(flow(), vec![attempt("first"), attempt("second")])
+}
+
+fn refused(status: u16) -> Input {
+    Input::LegFailed(LegFailure {
+        kind: FailureKind::Status,
+        status: Some(status),
+        phrase: String::new(),
+        q850: None,
+        provisional: false,
+        sent: true,
+        challenged: false,
+        had_credentials: false,
+    })
+}
+
+fn remote_hangup() -> Input {
+    Input::LegEnded { by: LegEnd::Remote, q850: Some(16) }
+}
+
+fn api_hangup() -> Input {
+    Input::Hangup { by: HangupBy::Caller, cause: HangupReason::Api }
+}
+
+fn answered(spec: Spec) -> Run {
+    let mut run = Run::new(spec);
+    run.input(Input::Answered);
+    run.input(Input::MediaReady);
+    run
+}
+
+#[test]
+fn a_call_from_dial_to_goodbye() {
+    let mut run = Run::new(spec());
+    run.wait(Duration::from_secs(1));
+    run.input(Input::Ringing { early_media: true });
+    run.input(Input::Ringing { early_media: true });
+    run.wait(Duration::from_secs(2));
+    run.input(Input::Answered);
+    run.input(Input::MediaReady);
+    run.input(Input::Played { id: 0, whole: true });
+    run.input(Input::Played { id: 0, whole: true });
+    run.input(Input::Digit('5'));
+    run.input(Input::Played { id: 1, whole: true });
+    run.input(Input::Played { id: 2, whole: true });
+    run.wait(Duration::from_secs(1));
+    run.input(Input::LegEnded { by: LegEnd::Remote, q850: None });
+    insta::assert_snapshot!(run.told(), @r"
+    -> queued
+       attempt 1 of 2 over first
+    dial 0
+    -> ringing
+       early media
+    -> in-progress
+       saying: Hello
+    play 0: clip 7
+       pausing for 1000 ms
+    pause 1: 1s
+       the other side pressed 5
+       playing bell.wav
+    play 2: clip 9
+       flow done
+    hang up: flow_done
+    -> completed
+    finished: completed flow_done by system after 4s
+    ");
+    let outcome = run.outcome().unwrap();
+    assert_eq!(outcome.ringing, Some(run.start + Duration::from_secs(1)));
+    assert_eq!(outcome.answered, Some(run.start + Duration::from_secs(3)));
+}
+
+#[test]
+fn the_second_trunk_takes_over() {
+    let mut run = Run::new(spec());
+    run.input(Input::MediaReady);
+    run.input(refused(503));
+    run.input(Input::Answered);
+    run.input(remote_hangup());
+    insta::assert_snapshot!(run.told(), @r"
+    -> queued
+       attempt 1 of 2 over first
+    dial 0
+       attempt failed: The carrier has no free line at the moment (503).
+       attempt 2 of 2 over second
+    dial 1
+    -> in-progress
+    -> completed
+    finished: completed normal by callee after 0ns
+    ");
+    assert_eq!(run.outcome().unwrap().attempt, 1);
+}
+
+#[test]
+fn endings() {
+    use State::{Busy, Canceled, Completed, Failed, NoAnswer};
+    let ringing = || Input::Ringing { early_media: false };
+    let shutdown = || Input::Hangup { by: HangupBy::System, cause: HangupReason::Shutdown };
+    let silent = |s| Input::Silent { after: Duration::from_secs(s) };
+    let no_media = || Input::MediaFailed("no port".to_owned());
+    let lost = |by| Input::LegEnded { by, q850: None };
+    let up = |more: Vec<Input>| [vec![Input::Answered, Input::MediaReady], more].concat();
+    for (inputs, state, code) in [
+        (vec![refused(486)], Busy, "busy"),
+        (vec![refused(404)], Failed, "unallocated_number"),
+        (vec![refused(503), refused(503)], Failed, "carrier_congestion"),
+        (vec![ringing(), refused(503)], Failed, "carrier_congestion"),
+        (vec![ringing()], NoAnswer, "no_answer"),
+        (vec![], NoAnswer, "no_answer"),
+        (vec![api_hangup()], Canceled, "canceled"),
+        (vec![api_hangup(), Input::Answered, remote_hangup()], Canceled, "canceled"),
+        (vec![api_hangup(), refused(486)], Canceled, "canceled"),
+        (vec![api_hangup(), refused(503)], Canceled, "canceled"),
+        (vec![ringing(), shutdown()], Canceled, "shutdown"),
+        (vec![no_media()], Failed, "media_failed"),
+        (vec![remote_hangup()], Failed, "leg_lost"),
+        (up(vec![remote_hangup()]), Completed, "normal"),
+        (up(vec![api_hangup()]), Completed, "hangup"),
+        (up(vec![api_hangup(), lost(LegEnd::NoAck)]), Completed, "hangup"),
+        (up(vec![shutdown()]), Completed, "shutdown"),
+        (up(vec![no_media()]), Failed, "media_failed"),
+        (up(vec![lost(LegEnd::NoAck)]), Failed, "no_ack"),
+        (up(vec![lost(LegEnd::Transport)]), Failed, "connection_lost"),
+        (up(vec![refused(486)]), Failed, "busy"),
+        (up(vec![silent(30)]), Completed, "rtp_silence"),
+        (up(vec![silent(29)]), Completed, "max_duration"),
+        (up(vec![]), Completed, "max_duration"),
+        (vec![Input::Answered], Completed, "max_duration"),
+    ] {
+        let mut run = Run::new(spec());
+        for input in inputs.clone() {
+            run.input(input);
+        }
+        run.wait(Duration::from_secs(5 * 60 * 60));
+        assert_eq!(run.ended(), (state, code), "{inputs:?}");
+    }
+}
+
+#[test]
+fn nobody_answers() {
+    let mut run = Run::new(spec());
+    run.input(Input::Ringing { early_media: false });
+    run.wait(Duration::from_secs(59));
+    assert_eq!(run.call.state(), State::Ringing);
+    run.wait(Duration::from_secs(10));
+    insta::assert_snapshot!(run.told(), @r"
+    -> queued
+       attempt 1 of 2 over first
+    dial 0
+    -> ringing
+    hang up: no_answer
+    -> no-answer
+    finished: no-answer no_answer by system after 65s
+    ");
+    assert_eq!(run.outcome().unwrap().cause.text, "Nobody answered within 60 s.");
+}
+
+#[test]
+fn an_answer_that_crosses_our_cancel_changes_nothing() {
+    let mut run = Run::new(spec());
+    run.wait(Duration::from_secs(60));
+    run.input(Input::Answered);
+    run.input(remote_hangup());
+    assert_eq!(run.ended(), (State::NoAnswer, "no_answer"));
+    assert_eq!(run.outcome().unwrap().answered, None);
+}
+
+#[test]
+fn without_an_attempt_it_fails_at_once() {
+    let run = Run::new(Spec::new(flow(), Vec::new()));
+    insta::assert_snapshot!(run.told(), @r"
+    -> queued
+    -> failed
+    finished: failed no_attempt by system after 0ns
+    ");
+    assert_eq!(run.call.poll_timeout(), None);
+}
+
+#[test]
+fn the_line_is_held_after_the_flow_if_asked() {
+    let mut run = answered(Spec { hold_after_flow: true, ..Spec::new(Vec::new(), vec![attempt("t")]) });
+    run.wait(Duration::from_secs(60));
+    assert_eq!(run.call.state(), State::InProgress);
+    run.input(api_hangup());
+    run.input(remote_hangup());
+    assert_eq!(run.ended(), (State::Completed, "hangup"));
+}
+
+#[test]
+fn the_hangup_verb_ends_a_call_that_would_be_held() {
+    let flow = vec![Verb::Hangup, Verb::Pause(Duration::from_secs(1))];
+    let mut run = answered(Spec { hold_after_flow: true, ..Spec::new(flow, vec![attempt("t")]) });
+    run.wait(Duration::from_secs(10));
+    insta::assert_snapshot!(run.told(), @r"
+    -> queued
+       attempt 1 of 1 over t
+    dial 0
+    -> in-progress
+       flow done
+    hang up: flow_done
+    -> completed
+    finished: completed flow_done by system after 5.5s
+    ");
+}
+
+#[test]
+fn a_hang_up_stops_what_is_being_played() {
+    let mut run = answered(spec());
+    run.input(api_hangup());
+    assert!(run.told().ends_with("play 0: clip 7\nstop media\nhang up: hangup"), "{}", run.told());
+    let mut run = answered(spec());
+    run.input(remote_hangup());
+    let end = "stop media\n-> completed\nfinished: completed normal by callee after 0ns";
+    assert!(run.told().ends_with(end), "{}", run.told());
+}
+
+#[test]
+fn silence_may_be_allowed() {
+    let mut run = answered(Spec { silence_timeout: None, ..spec() });
+    run.input(Input::Silent { after: Duration::from_secs(3600) });
+    assert_eq!(run.call.state(), State::InProgress);
+}
+
+#[test]
+fn times_beyond_the_clock_are_no_limit() {
+    let endless = Spec { ring_timeout: Duration::MAX, max_duration: Duration::MAX, ..spec() };
+    let mut run = Run::new(endless);
+    assert_eq!(run.call.poll_timeout(), None);
+    run.input(Input::Answered);
+    assert_eq!(run.call.poll_timeout(), None);
+    run.input(remote_hangup());
+    assert_eq!(run.ended(), (State::Completed, "normal"));
+}
+
+#[test]
+fn a_wake_up_too_early_does_nothing() {
+    let mut run = Run::new(spec());
+    let before = run.told();
+    run.call.handle_timeout(run.now + Duration::from_secs(59));
+    run.drain();
+    assert_eq!(run.told(), before);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Input(Input),
+    Wait(Duration),
+}
+
+fn any_failure() -> impl Strategy<Value = LegFailure> {
+    let kind = prop_oneof![
+        4 => Just(FailureKind::Status),
+        1 => Just(FailureKind::Timeout),
+        1 => Just(FailureKind::Transport),
+        1 => Just(FailureKind::Canceled),
+        1 => Just(FailureKind::Dns("gone".to_owned())),
+        1 => Just(FailureKind::Media("none".to_owned())),
+    ];
+    let status = prop_oneof![Just(Some(503)), Just(Some(408)), Just(None), (0u16..=999).prop_map(Some)];
+    (kind, status, any::<Option<u8>>(), any::<bool>(), any::<bool>()).prop_map(
+        |(kind, status, q850, provisional, sent)| LegFailure {
+            kind,
+            status,
+            phrase: "phrase".to_owned(),
+            q850,
+            provisional,
+            sent,
+            challenged: false,
+            had_credentials: false,
+        },
+    )
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let end = prop_oneof![Just(LegEnd::Remote), Just(LegEnd::NoAck), Just(LegEnd::Transport)];
+    let reason = prop_oneof![Just(HangupReason::Api), Just(HangupReason::Shutdown)];
+    let input = prop_oneof![
+        2 => any::<bool>().prop_map(|early_media| Input::Ringing { early_media }),
+        2 => Just(Input::Answered),
+        4 => any_failure().prop_map(Input::LegFailed),
+        1 => (end, any::<Option<u8>>()).prop_map(|(by, q850)| Input::LegEnded { by, q850 }),
+        3 => Just(Input::MediaReady),
+        4 => (0u32..4, any::<bool>()).prop_map(|(id, whole)| Input::Played { id, whole }),
+        1 => (0u64..40).prop_map(|s| Input::Silent { after: Duration::from_secs(s) }),
+        1 => Just(Input::MediaFailed("broke".to_owned())),
+        1 => reason.prop_map(|cause| Input::Hangup { by: HangupBy::Caller, cause }),
+        1 => Just(Input::Digit('1')),
+    ];
+    prop_oneof![4 => input.prop_map(Step::Input), 1 => (0u64..100_000).prop_map(|ms| Step::Wait(Duration::from_millis(ms)))]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn whatever_happens_the_call_ends_once_and_for_good(
+        steps in prop::collection::vec(any_step(), 0..40),
+        attempts in 0usize..4,
+        hold_after_flow in any::<bool>(),
+    ) {
+        let attempts = vec![attempt("t"); attempts];
+        let mut run = Run::new(Spec { hold_after_flow, ..Spec::new(flow(), attempts) });
+        let mut rang = false;
+        for step in steps {
+            let dials = run.outputs.iter().filter(|output| matches!(output, Output::Dial { .. })).count();
+            match step {
+                Step::Input(input) => {
+                    rang |= matches!(input, Input::Ringing { .. } | Input::Answered)
+                        || matches!(&input, Input::LegFailed(failure) if failure.provisional);
+                    run.input(input);
+                }
+                Step::Wait(length) => run.wait(length),
+            }
+            let after = run.outputs.iter().filter(|output| matches!(output, Output::Dial { .. })).count();
+            prop_assert!(after == dials || !rang, "dialled after ringing:\n{}", run.told());
+        }
+        run.input(api_hangup());
+        run.wait(Duration::from_secs(10));
+
+        let finished = run.outputs.iter().filter(|output| matches!(output, Output::Finished(_))).count();
+        prop_assert_eq!(finished, 1, "{}", run.told());
+        prop_assert!(matches!(run.outputs.last(), Some(Output::Finished(_))));
+        prop_assert_eq!(run.call.poll_timeout(), None);
+
+        let states: Vec<State> = run.outputs.iter().filter_map(|output| match output {
+            Output::State { state } => Some(*state),
+            _ => None,
+        }).collect();
+        prop_assert!(states.is_sorted_by(|a, b| a.rank() < b.rank()), "{:?}", states);
+        let outcome = run.outcome().unwrap();
+        prop_assert_eq!(states.last(), Some(&outcome.state));
+        prop_assert!(outcome.state.is_final());
+        prop_assert!(outcome.state != State::Completed || outcome.answered.is_some());
+        let hang_ups = run.outputs.iter().filter(|output| matches!(output, Output::HangUp { .. })).count();
+        prop_assert!(hang_ups <= 1);
+    }
+}

@@ -1,0 +1,101 @@
+use super::*;
+
+fn policy(countries: &[&str], home: Option<&str>) -> Policy {
+    Policy {
+        countries: countries.iter().map(|&country| country.to_owned()).collect(),
+        default_region: home.map(str::to_owned),
+    }
+}
+
+fn code(result: Result<(), Refusal>) -> &'static str {
+    result.map_or_else(|refusal| refusal.code(), |()| "ok")
+}
+
+#[test]
+fn numbers() {
+    for (countries, home, number, expected) in [
+        // The account's own countries, whichever way the number is written.
+        (&["US"][..], Some("US"), "+12025550123", "ok"),
+        (&["us"], None, "+12025550123", "ok"),
+        (&["US"], Some("US"), "2025550123", "ok"),
+        (&["US"], None, "2025550123", "destination_unclassified"),
+        (&["SE"], Some("US"), "+12025550123", "destination_not_allowed"),
+        (&[], Some("US"), "+12025550123", "destination_not_allowed"),
+        (&["IN"], Some("IN"), "0124-5550147", "ok"),
+        (&["*"], None, "+46700123456", "ok"),
+        // +1 is not one country.
+        (&["US"], Some("US"), "+18764567890", "destination_not_allowed"),
+        (&["US"], Some("US"), "+18092345678", "destination_not_allowed"),
+        (&["US"], Some("US"), "+12684601234", "destination_not_allowed"),
+        (&["US", "JM"], Some("US"), "+18764567890", "ok"),
+        // Numbers nobody allocates.
+        (&["US"], Some("US"), "+1234567890", "destination_unclassified"),
+        (&["US"], Some("US"), "+15551234567", "destination_unclassified"),
+        (&["US"], Some("US"), "+0987654321", "destination_unclassified"),
+        (&["GB"], Some("GB"), "447700900123", "destination_unclassified"),
+        (&["*"], Some("US"), "+1234567890", "ok"),
+        // Premium, shared cost, personal numbers, universal access.
+        (&["*"], None, "+19002345678", "premium_blocked"),
+        (&["GB"], Some("GB"), "+449098790123", "premium_blocked"),
+        (&["GB"], Some("GB"), "09098790123", "premium_blocked"),
+        (&["GB"], Some("GB"), "+447012345678", "premium_blocked"),
+        (&["*"], None, "+979123456789", "premium_blocked"),
+        // Satellite and international networks.
+        (&["*"], None, "+870773111632", "satellite_blocked"),
+        (&["*"], None, "+881612345678", "satellite_blocked"),
+        (&["*"], None, "+88213123456", "satellite_blocked"),
+        (&["*"], None, "+883510012345", "satellite_blocked"),
+        (&["*"], None, "+878101234567", "satellite_blocked"),
+        (&["*"], None, "+888123456789", "satellite_blocked"),
+        (&["*"], None, "+80812345678", "satellite_blocked"),
+        (&["*"], Some("SE"), "00881612345678", "satellite_blocked"),
+        (&["*"], None, "00881612345678", "satellite_blocked"),
+        (&["*"], Some("US"), "011881612345678", "satellite_blocked"),
+        (&["US"], Some("US"), "+80012345678", "destination_not_allowed"),
+        (&["US", "001"], Some("US"), "+80012345678", "ok"),
+        (&["*"], None, "+80012345678", "ok"),
+        // Emergencies dressed up as numbers.
+        (&["*"], None, "+9681444", "emergency_not_supported"),
+        (&["*"], Some("US"), "9115550123", "emergency_not_supported"),
+        (&["*"], Some("us"), "9112345", "emergency_not_supported"),
+        (&["*"], None, "+19115550123", "emergency_not_supported"),
+    ] {
+        let result = check(&policy(countries, home), &Number::parse(number).unwrap());
+        assert_eq!(code(result), expected, "{number} from {home:?} with {countries:?}");
+    }
+}
+
+#[test]
+fn addresses() {
+    for (home, uri, charged, expected) in [
+        (None, "sip:911@example.com", false, "emergency_not_supported"),
+        (None, "sip:112@example.com", false, "emergency_not_supported"),
+        (None, "sip:%39%31%31@example.com", false, "emergency_not_supported"),
+        (None, "sip:+1911@example.com", false, "emergency_not_supported"),
+        (None, "sip:100@example.com", false, "ok"),
+        (Some("IN"), "sip:100@example.com", false, "emergency_not_supported"),
+        (Some("US"), "sip:alice@example.com", true, "ok"),
+        (Some("US"), "sip:example.com", true, "ok"),
+        (Some("US"), "sip:+19002345678@example.com", false, "ok"),
+        (Some("US"), "sip:+19002345678@example.com", true, "premium_blocked"),
+        (Some("US"), "sip:%2B19002345678;x=y@example.com", true, "premium_blocked"),
+        (Some("US"), "sip:+46700123456@example.com", true, "destination_not_allowed"),
+        (Some("US"), "sip:+12025550123@example.com", true, "ok"),
+    ] {
+        let result = check_uri(&policy(&["US"], home), uri, charged);
+        assert_eq!(code(result), expected, "{uri} from {home:?}");
+    }
+}
+
+#[test]
+fn a_refusal_names_what_to_change() {
+    let number = Number::parse("+46700123456").unwrap();
+    insta::assert_snapshot!(
+        check(&policy(&["US", "CA"], None), &number).unwrap_err(),
+        @r#"Calls to SE are not allowed: this account may call US, CA. Add SE to the setting "countries" to allow them."#
+    );
+    insta::assert_snapshot!(
+        check(&policy(&[], None), &number).unwrap_err(),
+        @r#"Calls to SE are not allowed: this account may call no country yet. Add SE to the setting "countries" to allow them."#
+    );
+}

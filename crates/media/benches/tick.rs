@@ -1,0 +1,51 @@
+//! What 20 ms of one call cost: a packet in, a tick of a session that plays and records, a packet out.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use media::sdp::{Direction, Negotiated};
+use media::{Clip, Codec, FRAME_TIME, Session, Setup};
+
+fn tick(criterion: &mut Criterion) {
+    let remote = SocketAddr::from(([198, 51, 100, 2], 4000));
+    let negotiated = Negotiated {
+        codec: Codec::Pcmu,
+        payload_type: 0,
+        dtmf: Some(101),
+        remote,
+        remote_rtcp: SocketAddr::new(remote.ip(), 4001),
+        ptime_ms: 20,
+        direction: Direction::SendRecv,
+    };
+    let mut now = Instant::now();
+    let setup = Setup {
+        negotiated,
+        ssrc: 1,
+        sequence: 0,
+        timestamp: 0,
+        cname: "bench".to_owned(),
+        record: true,
+        silence_after: None,
+    };
+    let mut session = Session::new(setup, now);
+    let clip = Clip::tone(440.0, 60_000, 0.5);
+    let mut out = [0; 1500];
+    criterion.bench_function("receive, tick and record 20 ms", |bencher| {
+        bencher.iter(|| {
+            if session.poll_event().is_some() || session.stats().packets_sent == 0 {
+                session.play(1, clip.clone(), now);
+            }
+            now += FRAME_TIME;
+            if let Some(send) = session.tick(now, &mut out) {
+                session.handle_rtp(out.get(..send.len).unwrap_or_default(), send.to, now);
+            }
+            black_box(session.recorded());
+            session.clear_recorded();
+        });
+    });
+}
+
+criterion_group!(benches, tick);
+criterion_main!(benches);

@@ -1,0 +1,256 @@
+//! What a session sends: the queue of clips, pauses and digits, frame by frame as RTP.
+
+use std::collections::VecDeque;
+
+use super::{Event, Setup};
+use crate::dtmf::{Dialling, Step};
+use crate::rtcp::SenderInfo;
+use crate::sdp::Negotiated;
+use crate::{Clip, Codec, FRAME, rtp};
+
+/// The longest packet we send, in frames: 60 ms.
+const MAX_FRAMES: usize = 3;
+
+/// Something queued.
+pub(super) struct Item {
+    pub(super) id: u32,
+    pub(super) content: Content,
+}
+
+pub(super) enum Content {
+    /// A clip, and the sample it has reached.
+    Clip { clip: Clip, at: usize },
+    /// Silence for so many more samples.
+    Pause { samples: u64 },
+    /// Digits.
+    Digits(Dialling),
+}
+
+/// The sending half of a session.
+pub(super) struct Sender {
+    ssrc: u32,
+    sequence: u16,
+    /// Of the next frame.
+    timestamp: u32,
+    codec: Codec,
+    payload_type: u8,
+    dtmf: Option<u8>,
+    queue: VecDeque<Item>,
+    /// The packet that is being filled, and the bytes it has and is to have.
+    packet: [u8; FRAME * MAX_FRAMES],
+    filled: usize,
+    size: usize,
+    /// Whether the next audio packet is the first, or the first after a gap.
+    starts_talkspurt: bool,
+    packets: u64,
+    octets: u64,
+    /// The last frame as they will hear it.
+    sent: [i16; FRAME],
+}
+
+impl Sender {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let mut sender = Self {
+            ssrc: setup.ssrc,
+            sequence: setup.sequence,
+            timestamp: setup.timestamp,
+            codec: setup.negotiated.codec,
+            payload_type: setup.negotiated.payload_type,
+            dtmf: setup.negotiated.dtmf,
+            queue: VecDeque::new(),
+            packet: [0; FRAME * MAX_FRAMES],
+            filled: 0,
+            size: FRAME,
+            starts_talkspurt: true,
+            packets: 0,
+            octets: 0,
+            sent: [0; FRAME],
+        };
+        sender.agree(&setup.negotiated);
+        sender
+    }
+
+    fn agree(&mut self, negotiated: &Negotiated) {
+        self.codec = negotiated.codec;
+        self.payload_type = negotiated.payload_type;
+        self.dtmf = negotiated.dtmf;
+        // A packet holds whole frames of 20 ms: what they ask for, rounded down.
+        self.size = (usize::from(negotiated.ptime_ms) / 20).clamp(1, MAX_FRAMES) * FRAME;
+        self.filled = 0;
+    }
+
+    /// Goes on as newly agreed; digits that can no longer be sent are dropped.
+    pub(super) fn update(&mut self, negotiated: &Negotiated, events: &mut VecDeque<Event>) {
+        self.agree(negotiated);
+        if self.dtmf.is_none() {
+            self.queue.retain(|item| {
+                let is_sendable = !matches!(item.content, Content::Digits(_));
+                if !is_sendable {
+                    events.push_back(Event::Played { id: item.id, whole: false });
+                }
+                is_sendable
+            });
+        }
+    }
+
+    pub(super) fn queue(&mut self, item: Item) {
+        self.queue.push_back(item);
+    }
+
+    pub(super) fn takes_digits(&self) -> bool {
+        self.dtmf.is_some()
+    }
+
+    pub(super) fn stop(&mut self, events: &mut VecDeque<Event>) {
+        events.extend(self.queue.drain(..).map(|item| Event::Played { id: item.id, whole: false }));
+    }
+
+    /// One frame; the packet it completes, if any. `echo` is sent when nothing is queued.
+    pub(super) fn tick(
+        &mut self,
+        echo: Option<&[i16; FRAME]>,
+        out: &mut [u8],
+        events: &mut VecDeque<Event>,
+    ) -> Option<usize> {
+        self.sent.fill(0);
+        let len = match self.dial(events) {
+            Some(Step::Event { payload, frames_ago }) => {
+                self.write_event(payload.to_bytes(), frames_ago, out)
+            }
+            Some(Step::Silence) => self.write_audio([0; FRAME], out),
+            None => {
+                let mut frame = [0; FRAME];
+                match echo.filter(|_| self.queue.is_empty()) {
+                    Some(heard) => frame = *heard,
+                    None => self.fill(&mut frame, events),
+                }
+                self.write_audio(frame, out)
+            }
+        };
+        self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
+        len
+    }
+
+    /// One frame in which nothing may be sent: the clock goes on, the queue waits.
+    pub(super) fn skip(&mut self) {
+        self.sent.fill(0);
+        self.filled = 0;
+        self.starts_talkspurt = true;
+        self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
+    }
+
+    /// The next step of the digits at the head of the queue. They start only where a packet of audio ends.
+    fn dial(&mut self, events: &mut VecDeque<Event>) -> Option<Step> {
+        while self.filled == 0 {
+            let Some(Item { id, content: Content::Digits(dialling) }) = self.queue.front_mut() else { break };
+            if let Some(step) = dialling.step() {
+                return Some(step);
+            }
+            events.push_back(Event::Played { id: *id, whole: true });
+            self.queue.pop_front();
+        }
+        None
+    }
+
+    /// Fills a frame from the queue, without a gap from one item to the next.
+    fn fill(&mut self, frame: &mut [i16; FRAME], events: &mut VecDeque<Event>) {
+        let mut rest = &mut frame[..];
+        while let Some(Item { id, content }) = self.queue.front_mut() {
+            let (taken, is_over) = match content {
+                Content::Clip { clip, at } => {
+                    let samples = clip.samples().get(*at..).unwrap_or_default();
+                    let taken = samples.len().min(rest.len());
+                    rest.iter_mut().zip(samples).for_each(|(to, from)| *to = *from);
+                    *at += taken;
+                    (taken, taken == samples.len())
+                }
+                Content::Pause { samples } => {
+                    let taken = usize::try_from(*samples).unwrap_or(usize::MAX).min(rest.len());
+                    *samples -= taken as u64;
+                    (taken, *samples == 0)
+                }
+                Content::Digits(_) => return,
+            };
+            if !is_over {
+                return;
+            }
+            events.push_back(Event::Played { id: *id, whole: true });
+            self.queue.pop_front();
+            rest = rest.split_at_mut_checked(taken).map_or(&mut [], |(_, rest)| rest);
+        }
+    }
+
+    fn write_audio(&mut self, frame: [i16; FRAME], out: &mut [u8]) -> Option<usize> {
+        let codec = self.codec;
+        let bytes = self.packet.iter_mut().skip(self.filled);
+        for ((byte, sent), sample) in bytes.zip(&mut self.sent).zip(frame) {
+            *byte = codec.encode(sample);
+            *sent = codec.decode(*byte);
+        }
+        self.filled += FRAME;
+        if self.filled < self.size {
+            return None;
+        }
+        let filled = std::mem::take(&mut self.filled);
+        let header = rtp::Header {
+            marker: std::mem::take(&mut self.starts_talkspurt),
+            payload_type: self.payload_type,
+            sequence: self.next_sequence(),
+            // That of the packet's first frame.
+            timestamp: self.timestamp.wrapping_sub((filled - FRAME) as u32),
+            ssrc: self.ssrc,
+        };
+        let len = header.write(self.packet.get(..filled)?, out)?;
+        self.count(len);
+        Some(len)
+    }
+
+    fn write_event(&mut self, payload: [u8; 4], frames_ago: u32, out: &mut [u8]) -> Option<usize> {
+        self.starts_talkspurt = true;
+        let header = rtp::Header {
+            marker: frames_ago == 0,
+            payload_type: self.dtmf?,
+            sequence: self.next_sequence(),
+            timestamp: self.timestamp.wrapping_sub(frames_ago * FRAME as u32),
+            ssrc: self.ssrc,
+        };
+        let len = header.write(&payload, out)?;
+        self.count(len);
+        Some(len)
+    }
+
+    fn next_sequence(&mut self) -> u16 {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    fn count(&mut self, len: usize) {
+        self.packets += 1;
+        self.octets += (len - rtp::HEADER) as u64;
+    }
+
+    pub(super) fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// The last frame as they will hear it; silence where nothing was sent.
+    pub(super) fn sent(&self) -> &[i16; FRAME] {
+        &self.sent
+    }
+
+    /// Packets and payload bytes so far.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.packets, self.octets)
+    }
+
+    /// What an SR says of us.
+    pub(super) fn info(&self, ntp: u64) -> SenderInfo {
+        SenderInfo {
+            ntp,
+            rtp_timestamp: self.timestamp,
+            packets: self.packets as u32,
+            octets: self.octets as u32,
+        }
+    }
+}

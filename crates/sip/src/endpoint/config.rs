@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use crate::timing::Timing;
+
+/// How an [`Endpoint`](crate::Endpoint) behaves, and how large it may grow.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Written into User-Agent and Server.
+    pub user_agent: String,
+    /// Round-trip time estimate, 500 ms (RFC 3261 table 4).
+    pub t1: Duration,
+    /// The longest retransmission interval, 4 s.
+    pub t2: Duration,
+    /// How long a message may stay in the network, 5 s.
+    pub t4: Duration,
+    /// The most legs at once; beyond, an INVITE is answered 503 with Retry-After.
+    pub max_legs: usize,
+    /// The most transactions at once; beyond, an INVITE is answered 503 with Retry-After.
+    pub max_transactions: usize,
+    /// The most stream connections at once; bytes on further ones are answered with a close.
+    pub max_streams: usize,
+    /// The longest message on a stream, in bytes.
+    pub max_message: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            user_agent: "trunkline".to_owned(),
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+            max_legs: 10_000,
+            max_transactions: 100_000,
+            max_streams: 10_000,
+            max_message: 64 * 1024,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn timing(&self) -> Timing {
+        Timing { t1: self.t1, t2: self.t2, t4: self.t4 }
+    }
+}
+
+/// What an endpoint holds and has seen. `legs` and `transactions` are of this moment, all others only grow.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// Legs that exist.
+    pub legs: usize,
+    /// Client and server transactions that exist.
+    pub transactions: usize,
+    /// Requests that arrived, retransmissions included.
+    pub requests_in: u64,
+    /// Requests sent, retransmissions included.
+    pub requests_out: u64,
+    /// Responses that arrived, by class: index 0 is 1xx, index 5 is 6xx.
+    pub responses_in: [u64; 6],
+    /// Responses sent, by class: index 0 is 1xx, index 5 is 6xx.
+    pub responses_out: [u64; 6],
+    /// Requests and responses that arrived again.
+    pub retransmissions_in: u64,
+    /// Requests and responses sent again.
+    pub retransmissions_out: u64,
+    /// Datagrams and streams that held no SIP message.
+    pub parse_errors: u64,
+    /// Messages that were SIP but were absorbed: stray responses, bad ACKs, and what no answer can reach.
+    pub absorbed: u64,
+}

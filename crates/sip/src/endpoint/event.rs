@@ -1,0 +1,177 @@
+use bytes::Bytes;
+
+use crate::message::Message;
+use crate::reason::Reason;
+use crate::{LegId, Path};
+
+/// What the driver tells the endpoint.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// One UDP datagram. Keep-alives (CRLF) and STUN are ignored.
+    Datagram {
+        /// Where it came from and what to answer as.
+        path: Path,
+        /// The datagram.
+        bytes: &'a [u8],
+    },
+    /// Some bytes of the TCP connection that `path.local` and `path.remote` identify, however cut.
+    Stream {
+        /// The connection.
+        path: Path,
+        /// The next bytes.
+        bytes: &'a [u8],
+    },
+    /// That connection ended. Requests on it without any response fail at once.
+    Closed {
+        /// The connection.
+        path: Path,
+    },
+    /// The driver could not send or connect: every client transaction on that path fails.
+    SendFailed {
+        /// The path of the [`Output::Send`].
+        path: Path,
+    },
+}
+
+/// What the endpoint tells the driver.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send `bytes`. Over TCP the driver connects when there is no connection yet.
+    Send {
+        /// From where to where.
+        path: Path,
+        /// One whole message.
+        bytes: Bytes,
+    },
+    /// The stream holds garbage, or is one too many: close it.
+    Close {
+        /// The connection.
+        path: Path,
+    },
+    /// Something happened to a leg.
+    Event(Event),
+}
+
+/// What happened to a leg.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An INVITE outside a dialog; 100 was sent.
+    Incoming {
+        /// The new leg.
+        leg: LegId,
+        /// The INVITE.
+        request: Message,
+        /// Where it came from.
+        path: Path,
+    },
+    /// Our INVITE got a 180, 181, 182 or 183.
+    Ringing {
+        /// The leg.
+        leg: LegId,
+        /// 180 to 183.
+        status: u16,
+        /// An SDP answer when there is early media, otherwise empty.
+        body: Vec<u8>,
+    },
+    /// Our INVITE got a 2xx; the ACK was sent.
+    Answered {
+        /// The leg.
+        leg: LegId,
+        /// The SDP answer.
+        body: Vec<u8>,
+    },
+    /// Our INVITE came to nothing. The leg is gone.
+    Failed {
+        /// The leg that was.
+        leg: LegId,
+        /// Why.
+        failure: Failure,
+    },
+    /// Our 200 was ACKed.
+    Acked {
+        /// The leg.
+        leg: LegId,
+        /// The SDP answer when the offer was ours, otherwise mostly empty.
+        body: Vec<u8>,
+    },
+    /// A re-INVITE or UPDATE in the dialog: reply with [`Endpoint::answer_offer`](crate::Endpoint::answer_offer).
+    Offer {
+        /// The leg.
+        leg: LegId,
+        /// The SDP offer; empty when the other side wants one from us.
+        body: Vec<u8>,
+    },
+    /// An INFO in the dialog; 200 was sent.
+    Info {
+        /// The leg.
+        leg: LegId,
+        /// The media type, without parameters; may be empty.
+        content_type: String,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// An established or incoming leg is over, by either side. The leg is gone. After a
+    /// [`hang_up`](crate::Endpoint::hang_up) it comes when the BYE or the refusal is sent.
+    Ended {
+        /// The leg that was.
+        leg: LegId,
+        /// By whom and why.
+        ended: Ended,
+    },
+}
+
+/// Why our INVITE came to nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What kind of end it was.
+    pub kind: FailureKind,
+    /// The final status, when one was received: 300 to 699.
+    pub status: Option<u16>,
+    /// The reason phrase of that status; may be empty.
+    pub phrase: String,
+    /// The Reason header that came with it.
+    pub reason: Option<Reason>,
+    /// Retry-After, in seconds.
+    pub retry_after_s: Option<u32>,
+    /// Whether any 101 to 199 was seen: somebody's phone may have rung.
+    pub provisional: bool,
+    /// Whether anything may have reached the other side.
+    pub sent: bool,
+    /// Whether the other side asked for credentials.
+    pub challenged: bool,
+}
+
+/// What kind of end an INVITE came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailureKind {
+    /// The other side refused.
+    Status,
+    /// The other side never answered (timer B).
+    Timeout,
+    /// The transport could not carry it.
+    Transport,
+    /// We hung up.
+    Canceled,
+}
+
+/// How a leg ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// By whom.
+    pub by: By,
+    /// The Reason header of the other side's BYE or CANCEL, or the reason given to `hang_up`.
+    pub reason: Option<Reason>,
+}
+
+/// Who or what ended a leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// The other side's BYE.
+    Remote,
+    /// Our own hang-up or refusal.
+    Local,
+    /// Nobody acknowledged our 200.
+    NoAck,
+    /// The caller's CANCEL.
+    Canceled,
+}

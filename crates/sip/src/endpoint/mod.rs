@@ -1,0 +1,289 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+mod auth;
+mod config;
+mod event;
+mod in_dialog;
+mod input;
+mod leg;
+mod reply;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod transactions;
+mod uac;
+mod uas;
+
+pub use config::{Config, Stats};
+pub use event::{By, Ended, Event, Failure, FailureKind, Input, Output};
+pub use leg::{Invite, LegId};
+
+use crate::error::Error;
+use crate::framer::Framer;
+use crate::reason::Reason;
+use crate::timing::Timing;
+use crate::transaction::{ClientTransaction, Due};
+use crate::{Path, header, lex};
+use leg::{Legs, State};
+use timers::{Target, Timers};
+use transactions::{Client, ClientKey, Purpose, ServerId, Servers};
+
+/// The methods a dialog or a caller may use with us.
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+
+/// The one body we read as an offer or an answer.
+const SDP: &str = "application/sdp";
+
+/// The user agent: every leg, dialog and transaction of one signalling loop.
+///
+/// Requests outside dialogs other than INVITE are answered without keeping anything, so they cannot fill a table
+/// (RFC 3261 section 8.2.7).
+pub struct Endpoint {
+    config: Config,
+    timing: Timing,
+    rng: ChaCha20Rng,
+    /// Keys the To tags of answers nothing is kept for.
+    tag_key: [u8; 32],
+    legs: Legs,
+    clients: BTreeMap<ClientKey, Client>,
+    servers: Servers,
+    streams: BTreeMap<Path, Framer>,
+    timers: Timers,
+    outputs: VecDeque<Output>,
+    stats: Stats,
+}
+
+impl Endpoint {
+    /// An endpoint without legs. `seed` feeds tags, branches and Call-IDs, which must not be guessable.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut tag_key = [0; 32];
+        rng.fill_bytes(&mut tag_key);
+        Self {
+            timing: config.timing(),
+            config,
+            rng,
+            tag_key,
+            legs: Legs::default(),
+            clients: BTreeMap::new(),
+            servers: Servers::default(),
+            streams: BTreeMap::new(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes in what the driver received.
+    pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
+        match input {
+            Input::Datagram { path, bytes } => self.on_datagram(path, bytes, now),
+            Input::Stream { path, bytes } => self.on_stream(path, bytes, now),
+            Input::Closed { path } => {
+                self.streams.remove(&path);
+                self.fail_path(path, ClientTransaction::is_unanswered);
+            }
+            Input::SendFailed { path } => self.fail_path(path, ClientTransaction::is_pending),
+        }
+    }
+
+    /// Does what is due; call it at [`Self::poll_timeout`] or later.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(target) = self.timers.pop_due(now) {
+            match target {
+                Target::Client(key) => self.on_client_due(key, now),
+                Target::Server(id) => self.on_server_due(id, now),
+                Target::Leg(id) => self.on_leg_due(id, now),
+            }
+        }
+    }
+
+    /// What to do next; call until `None` after each other call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is next due; never while the endpoint is idle.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Counts, cheap to read.
+    pub fn stats(&self) -> Stats {
+        Stats { legs: self.legs.len(), transactions: self.clients.len() + self.servers.len(), ..self.stats }
+    }
+
+    /// The Call-ID of a leg.
+    pub fn call_id(&self, leg: LegId) -> Option<&str> {
+        self.legs.get(leg).map(|leg| leg.call_id.as_str())
+    }
+
+    /// Ends a leg in whatever state it is; nothing happens if it is gone.
+    ///
+    /// A call of ours without final answer is cancelled, which takes until the other side agrees: a provisional
+    /// response has to come first, and a 2xx that crosses the CANCEL is ACKed and followed by BYE. An incoming
+    /// call is refused with the status of a SIP `reason`, or 480. An established call gets a BYE, after the ACK of
+    /// our 2xx where that is outstanding. [`Event::Failed`] or [`Event::Ended`] says when it is done.
+    pub fn hang_up(&mut self, leg: LegId, reason: Option<Reason>, now: Instant) {
+        match self.legs.get(leg).map(|leg| &leg.state) {
+            Some(State::Calling(_)) => self.cancel(leg, reason, now),
+            Some(State::Incoming(_)) => self.decline(leg, reason, now),
+            Some(State::Established(_)) => self.leave(leg, reason, now),
+            None => {}
+        }
+    }
+
+    fn on_client_due(&mut self, key: ClientKey, now: Instant) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        match client.transaction.on_timeout(&self.timing, now) {
+            Due::Nothing => {}
+            Due::Retransmit => {
+                let (path, request) = (client.transaction.path(), client.transaction.request().clone());
+                self.send_again(path, request);
+            }
+            Due::TimedOut | Due::Finished => return self.end_client(key, FailureKind::Timeout),
+        }
+        self.arm_client(key);
+    }
+
+    /// Ends a client transaction. A leg that still waits for it got no final response, or none it could read.
+    fn end_client(&mut self, key: ClientKey, kind: FailureKind) {
+        self.timers.set(Target::Client(key), None);
+        let Some(client) = self.clients.remove(&key) else { return };
+        if let Purpose::Invite { leg, .. } = client.purpose {
+            let sent = kind != FailureKind::Transport
+                || !client.transaction.is_unanswered()
+                || !client.transaction.is_first_transmission(&self.timing);
+            self.fail_calling(leg, key, kind, sent);
+        }
+    }
+
+    /// Fails the client transactions on `path` that are still `waiting`.
+    fn fail_path(&mut self, path: Path, waiting: impl Fn(&ClientTransaction) -> bool) {
+        let on_path = |client: &Client| client.transaction.path() == path && waiting(&client.transaction);
+        let failed: Vec<ClientKey> =
+            self.clients.iter().filter(|(_, client)| on_path(client)).map(|(key, _)| *key).collect();
+        for key in failed {
+            self.end_client(key, FailureKind::Transport);
+        }
+    }
+
+    fn on_server_due(&mut self, id: ServerId, now: Instant) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        match server.transaction.on_timeout(&self.timing, now) {
+            Due::Retransmit => {
+                let path = server.transaction.path();
+                if let Some(response) = server.transaction.response().cloned() {
+                    self.send_again(path, response);
+                }
+            }
+            Due::Nothing => {}
+            Due::TimedOut | Due::Finished => self.servers.remove(id),
+        }
+        self.arm_server(id);
+    }
+
+    /// Sends a 2xx again that waits for its ACK, or gives the call up.
+    fn on_leg_due(&mut self, id: LegId, now: Instant) {
+        let Some(State::Established(call)) = self.legs.get_mut(id).map(|leg| &mut leg.state) else { return };
+        let Some(unacked) = &mut call.unacked else { return };
+        if unacked.is_given_up(now) {
+            let (by, reason) = match call.hang_up.take() {
+                Some(reason) => (By::Local, reason),
+                None => (By::NoAck, None),
+            };
+            return self.say_bye(id, by, reason, now);
+        }
+        if unacked.is_due(&self.timing, now) {
+            let (path, response) = (unacked.path, unacked.bytes.clone());
+            self.send_again(path, response);
+        }
+        self.arm_leg(id);
+    }
+
+    fn arm_client(&mut self, key: ClientKey) {
+        let at = self.clients.get(&key).and_then(|client| client.transaction.deadline());
+        self.timers.set(Target::Client(key), at);
+    }
+
+    fn arm_server(&mut self, id: ServerId) {
+        let at = self.servers.get_mut(id).and_then(|server| server.transaction.deadline());
+        self.timers.set(Target::Server(id), at);
+    }
+
+    fn arm_leg(&mut self, id: LegId) {
+        let at = match self.legs.get(id).map(|leg| &leg.state) {
+            Some(State::Established(call)) => call.unacked.as_ref().map(|unacked| unacked.deadline()),
+            _ => None,
+        };
+        self.timers.set(Target::Leg(id), at);
+    }
+
+    fn send(&mut self, path: Path, bytes: Bytes) {
+        match bytes.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.first()) {
+            Some(class) => count_class(&mut self.stats.responses_out, class.wrapping_sub(b'0').into()),
+            None => self.stats.requests_out += 1,
+        }
+        self.outputs.push_back(Output::Send { path, bytes });
+    }
+
+    fn send_again(&mut self, path: Path, bytes: Bytes) {
+        self.stats.retransmissions_out += 1;
+        self.send(path, bytes);
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Removes a leg and says so.
+    fn end(&mut self, id: LegId, by: By, reason: Option<Reason>) {
+        self.timers.set(Target::Leg(id), None);
+        if self.legs.remove(id).is_some() {
+            self.emit(Event::Ended { leg: id, ended: Ended { by, reason } });
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.clients.len() + self.servers.len() >= self.config.max_transactions
+    }
+
+    fn random_hex(&mut self) -> String {
+        format!("{:016x}", self.rng.next_u64())
+    }
+}
+
+/// Counts a response whose status starts with `class`.
+fn count_class(counts: &mut [u64; 6], class: u16) {
+    if let Some(count) = usize::from(class).checked_sub(1).and_then(|index| counts.get_mut(index)) {
+        *count += 1;
+    }
+}
+
+/// Refuses text that would break out of its header line.
+fn check_text<'t>(field: &'static str, texts: impl IntoIterator<Item = &'t str>) -> Result<(), Error> {
+    match texts.into_iter().any(lex::breaks_line) {
+        true => Err(Error::ControlCharacter(field)),
+        false => Ok(()),
+    }
+}
+
+/// Refuses header fields that would break their line, and those in `reserved`.
+fn check_headers<'t>(
+    headers: impl IntoIterator<Item = (&'t str, &'t str)>,
+    reserved: &[header::Name],
+) -> Result<(), Error> {
+    for (name, value) in headers {
+        check_text("header", [name, value])?;
+        let is_reserved = header::Name::of(name).is_some_and(|name| reserved.contains(&name));
+        if is_reserved || !lex::is_token(name) {
+            return Err(Error::BadHeader(name.to_owned()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+use std::time::Duration;
+
+use crate::Transport;
+
+/// The timer values of RFC 3261 table 4.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Round-trip time estimate.
+    pub t1: Duration,
+    /// The longest retransmission interval.
+    pub t2: Duration,
+    /// How long a message may stay in the network.
+    pub t4: Duration,
+}
+
+impl Timing {
+    /// Timers B, F, H, J, L and M: how long a transaction tries, or remembers.
+    pub fn lifetime(&self) -> Duration {
+        self.t1 * 64
+    }
+
+    /// Timers I and K: how long retransmissions are absorbed.
+    pub fn absorb(&self, transport: Transport) -> Duration {
+        if transport.is_reliable() { Duration::ZERO } else { self.t4 }
+    }
+
+    /// The interval after `interval`: doubled, up to T2 (timers E and G).
+    pub fn next_interval(&self, interval: Duration) -> Duration {
+        (interval * 2).min(self.t2)
+    }
+}

@@ -1,0 +1,80 @@
+//! `/v1`: the coherent API, described by itself at `/openapi.json`.
+
+mod calls;
+mod keys;
+mod schema;
+mod trunks;
+
+use axum::http::HeaderName;
+use axum::http::header;
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "trunkline",
+        description = "One calling API over any carrier. Times are RFC 3339 in UTC with milliseconds, durations \
+                       are whole milliseconds (`_ms`) or seconds (`_s`), ids may be sent with or without their \
+                       prefix. Lists are newest first; `next` is what to send as `after`, null on the last page. \
+                       Each reply has an `X-Request-Id`. Unknown fields in a request are refused.",
+    ),
+    security(("key" = [])),
+    modifiers(&Key),
+    tags(
+        (name = "calls", description = "Place calls, follow them, fetch their recordings."),
+        (name = "trunks", description = "The SIP providers that calls go out through."),
+        (name = "keys", description = "API keys: shown once, stored hashed, revocable."),
+    )
+)]
+struct Description;
+
+struct Key;
+
+impl Modify for Key {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("An API key.")).build();
+        openapi.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(scheme));
+    }
+}
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(calls::create, calls::list))
+        .routes(routes!(calls::get))
+        .routes(routes!(calls::hang_up))
+        .routes(routes!(calls::events))
+        .routes(routes!(calls::recording))
+        .routes(routes!(trunks::create, trunks::list))
+        .routes(routes!(trunks::get, trunks::change, trunks::delete))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::revoke))
+}
+
+/// One page of a list.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Page<T> {
+    data: Vec<T>,
+    /// Send it as `after` for the next page; null on the last one.
+    next: Option<String>,
+}
+
+/// Which account's things are meant.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    /// Another account than the key's own: operators only.
+    account: Option<i64>,
+}
+
+/// The header that names what was made.
+fn location(path: String) -> [(HeaderName, String); 1] {
+    [(header::LOCATION, path)]
+}

@@ -1,0 +1,286 @@
+//! What calls look like on `/v1`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::api::calls::time;
+use crate::originate;
+use crate::store::{CallEvent, CallRow};
+
+/// A call to be placed. Exactly one of `say`, `play` and `flow` says what happens once it is answered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "to": "+12025550123", "from": "+15551234567", "say": "Your table is ready." }))]
+pub(super) struct NewCall {
+    /// A number (7 to 15 digits, best as `+` and country code) or a SIP address (`user@domain`, `sip:…`).
+    #[schema(max_length = 255)]
+    pub(super) to: String,
+    /// What the callee is shown; the trunk's caller ID when left out.
+    #[schema(max_length = 255)]
+    pub(super) from: Option<String>,
+    /// Text to be spoken, 1 to 5,000 bytes.
+    pub(super) say: Option<String>,
+    /// An uploaded file to be played, such as `uploads/audio_1640995200000.mp3`.
+    pub(super) play: Option<String>,
+    /// Steps, one after another; afterwards trunkline hangs up.
+    #[schema(min_items = 1, max_items = 50)]
+    pub(super) flow: Option<Vec<Step>>,
+    /// A trunk's name or id; the default trunk when left out.
+    pub(super) trunk: Option<String>,
+    /// Record both sides into one WAV file (left: what the callee said; right: what trunkline said).
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    pub(super) record: bool,
+    /// Seconds to let it ring, 1 to 600; the server's setting when left out.
+    #[schema(minimum = 1, maximum = 600)]
+    pub(super) ring_timeout_s: Option<u32>,
+    /// Seconds after which an answered call is hung up, 1 to 86,400; the server's setting when left out.
+    #[schema(minimum = 1, maximum = 86400)]
+    pub(super) max_duration_s: Option<u32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One step of a flow.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schema(example = json!({ "say": { "text": "Good morning." } }))]
+pub(super) enum Step {
+    /// Speaks a text.
+    Say {
+        /// 1 to 5,000 bytes.
+        text: String,
+        /// A voice of the speech engine.
+        voice: Option<String>,
+        /// A language tag such as `en-US`.
+        language: Option<String>,
+    },
+    /// Plays an uploaded file.
+    Play {
+        /// Such as `uploads/audio_1640995200000.mp3`.
+        file: String,
+    },
+    /// Says nothing for a while.
+    Pause {
+        /// 0 to 3,600.
+        #[schema(minimum = 0, maximum = 3600)]
+        seconds: f32,
+    },
+    /// Ends the call.
+    Hangup {},
+}
+
+impl From<Step> for originate::Step {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Say { text, voice, language } => Self::Say { text, voice, language },
+            Step::Play { file } => Self::Play { file },
+            Step::Pause { seconds } => Self::Pause { seconds },
+            Step::Hangup {} => Self::Hangup,
+        }
+    }
+}
+
+/// The state of a call; it only moves forward and each call reaches exactly one final state.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Status {
+    Queued,
+    Ringing,
+    InProgress,
+    Completed,
+    Busy,
+    Failed,
+    NoAnswer,
+    Canceled,
+}
+
+impl From<call::State> for Status {
+    fn from(state: call::State) -> Self {
+        match state {
+            call::State::Queued => Self::Queued,
+            call::State::Ringing => Self::Ringing,
+            call::State::InProgress => Self::InProgress,
+            call::State::Completed => Self::Completed,
+            call::State::Busy => Self::Busy,
+            call::State::Failed => Self::Failed,
+            call::State::NoAnswer => Self::NoAnswer,
+            call::State::Canceled => Self::Canceled,
+        }
+    }
+}
+
+/// A call.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "id": "call_65a1f0c2a4b1c2d3e4f50617", "account": 0, "status": "completed", "direction": "outbound",
+    "kind": "PSTN", "from": "+15551234567", "to": "+12025550123", "face": "v1",
+    "trunk": { "id": "trunk_65a1f0c2a4b1c2d3e4f50600", "name": "sim" },
+    "flow": [{ "say": { "text": "Your table is ready." } }],
+    "audio_file": "tts_1767225600000.wav", "sip_call_id": "5f8e…@192.0.2.1",
+    "cause": { "code": "normal", "text": "The flow was done and trunkline hung up.", "hint": null,
+               "sip_status": null, "q850": 16 },
+    "hangup_by": "system", "created_at": "2026-01-01T00:00:00.000Z", "ringing_at": "2026-01-01T00:00:00.120Z",
+    "answered_at": "2026-01-01T00:00:02.004Z", "ended_at": "2026-01-01T00:00:06.310Z", "duration_ms": 4306,
+    "quality": null, "heard": null,
+    "recording_url": "/v1/calls/call_65a1f0c2a4b1c2d3e4f50617/recording",
+}))]
+pub(super) struct Call {
+    id: String,
+    account: i64,
+    status: Status,
+    /// `outbound`
+    direction: String,
+    /// `PSTN` or `SIP`
+    kind: String,
+    /// What the callee was shown.
+    from: Option<String>,
+    to: String,
+    /// Through which API it was placed: `v1`, `calling`, `cli` or `demo`.
+    face: String,
+    /// The trunk it went out through.
+    trunk: Option<TrunkName>,
+    /// The steps as they were asked for.
+    #[schema(value_type = Vec<Object>)]
+    flow: Value,
+    /// The file that is played, or that a text was spoken into.
+    audio_file: Option<String>,
+    /// The Call-ID of the first leg.
+    sip_call_id: Option<String>,
+    /// Why it ended; null until then.
+    cause: Option<Cause>,
+    /// `callee`, `caller`, `carrier` or `system`
+    hangup_by: Option<String>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    #[schema(format = DateTime)]
+    ringing_at: Option<String>,
+    #[schema(format = DateTime)]
+    answered_at: Option<String>,
+    #[schema(format = DateTime)]
+    ended_at: Option<String>,
+    /// From the answer to the end.
+    duration_ms: Option<i64>,
+    /// Packets, loss, jitter and a MOS estimate; null until known.
+    #[schema(value_type = Option<Object>)]
+    quality: Option<Value>,
+    /// What the callee of the simulated network reports to have heard.
+    #[schema(value_type = Option<Object>)]
+    heard: Option<Value>,
+    /// Where the recording can be fetched, also while it grows.
+    recording_url: Option<String>,
+}
+
+/// A trunk, by id and name.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TrunkName {
+    id: Option<String>,
+    name: Option<String>,
+}
+
+/// Why a call ended.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Cause {
+    /// Stable, in snake_case.
+    code: String,
+    /// What happened, in plain words.
+    text: Option<String>,
+    /// What to try.
+    hint: Option<String>,
+    /// The final SIP status, if there was one.
+    sip_status: Option<u16>,
+    /// The Q.850 cause, if the carrier told one.
+    q850: Option<u8>,
+}
+
+impl From<CallRow> for Call {
+    fn from(row: CallRow) -> Self {
+        let id = row.id.with("call");
+        let named = row.trunk.is_some() || row.trunk_name.is_some();
+        Self {
+            duration_ms: row.duration_ms(),
+            recording_url: row.recording.as_ref().map(|_| format!("/v1/calls/{id}/recording")),
+            id,
+            account: row.account,
+            status: row.state.into(),
+            direction: row.direction,
+            kind: row.kind,
+            from: row.from,
+            to: row.to,
+            face: row.face,
+            trunk: named
+                .then(|| TrunkName { id: row.trunk.map(|id| id.with("trunk")), name: row.trunk_name }),
+            flow: if row.flow.is_array() { row.flow } else { json!([]) },
+            audio_file: row.audio_file,
+            sip_call_id: row.sip_call_id,
+            cause: row.cause_code.map(|code| Cause {
+                code,
+                text: row.cause_text,
+                hint: row.cause_hint,
+                sip_status: row.sip_status,
+                q850: row.q850,
+            }),
+            hangup_by: row.hangup_by,
+            created_at: time(row.created_at),
+            ringing_at: row.ringing_at.map(time),
+            answered_at: row.answered_at.map(time),
+            ended_at: row.ended_at.map(time),
+            quality: row.quality,
+            heard: row.heard,
+        }
+    }
+}
+
+/// Something that happened on a call.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "call": "call_65a1f0c2a4b1c2d3e4f50617", "sequence": 2, "at": "2026-01-01T00:00:00.120Z", "kind": "state",
+    "detail": { "state": "ringing" },
+}))]
+pub(super) struct Event {
+    call: String,
+    /// Counts from 1 within the call.
+    sequence: i64,
+    #[schema(format = DateTime)]
+    at: String,
+    /// `state`, `attempt`, `early-media`, `say`, `play`, `pause`, `quality`, `heard`, `recording` or `finished`
+    kind: String,
+    #[schema(value_type = Object)]
+    detail: Value,
+}
+
+impl From<CallEvent> for Event {
+    fn from(event: CallEvent) -> Self {
+        Self {
+            call: event.call.with("call"),
+            sequence: event.sequence,
+            at: time(event.at),
+            kind: event.kind,
+            detail: event.detail,
+        }
+    }
+}
+
+impl Call {
+    /// Where it is found.
+    pub(super) fn path(&self) -> String {
+        format!("/v1/calls/{}", self.id)
+    }
+}
+
+impl Event {
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    pub(super) fn sequence(&self) -> i64 {
+        self.sequence
+    }
+}

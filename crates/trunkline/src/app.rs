@@ -1,0 +1,222 @@
+//! Builds the App, serves it, drains it, ends it.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api::{self, Door};
+use crate::config::Config;
+use crate::endpoint::Listen;
+use crate::originate::is_loopback_host;
+use crate::rtp::Media;
+use crate::secret::Secret;
+use crate::sim::Network;
+use crate::speech::Speech;
+use crate::store::{MasterKey, Store};
+use crate::switch::{self, Switch};
+use crate::time::now_ms;
+use crate::upload::Uploads;
+
+/// What callees of the simulated network say.
+const GREETING: &str = "Hello. This is the simulated phone network. I am listening.";
+/// How long HTTP requests may go on once all calls have ended.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// Everything that runs, for those who serve requests.
+pub struct App {
+    /// The settings.
+    pub config: Config,
+    /// Accounts, keys, trunks, calls.
+    pub store: Store,
+    /// The call loop.
+    pub switch: Switch,
+    /// Text to speech.
+    pub speech: Speech,
+    /// Uploaded audio.
+    pub uploads: Uploads,
+    /// The simulated network, where it runs.
+    pub sim: Option<Network>,
+    /// The figures behind `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// Unix ms.
+    pub started_at: i64,
+    /// The key made at the very first start, to be shown once.
+    pub new_key: Option<Secret>,
+    /// Where HTTP listens.
+    pub http_address: SocketAddr,
+}
+
+impl App {
+    /// Where recordings are kept.
+    pub fn recordings_dir(&self) -> PathBuf {
+        self.config.data_dir.join("recordings")
+    }
+}
+
+/// The Unix socket of the server that works in `data_dir`.
+pub fn socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("trunkline.sock")
+}
+
+/// Serves until SIGTERM or Ctrl-C, then drains; a second signal ends at once.
+pub async fn serve(config: Config) -> Result<()> {
+    serve_with(config, |_| async {}).await
+}
+
+/// As [`serve`]; runs `started` beside the server once everything is up.
+pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
+    config: Config,
+    started: impl FnOnce(Arc<App>) -> F,
+) -> Result<()> {
+    let _lock = prepare(&config.data_dir)?;
+    let http = TcpListener::bind(config.http_listen).await.map_err(|e| port_error("http_listen", config.http_listen, &e))?;
+    let unix = unix_listener(&socket_path(&config.data_dir))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let (app, media, switch_thread) = start(config, http.local_addr()?).await?;
+    tracing::info!(http = %app.http_address, sip = %app.switch.address(), "trunkline is ready");
+    let (stop, stopped) = watch::channel(false);
+    let tcp = api::router(app.clone(), Door::Tcp).into_make_service_with_connect_info::<SocketAddr>();
+    let local: Router = api::router(app.clone(), Door::Unix);
+    let tcp = tokio::spawn(axum::serve(http, tcp).with_graceful_shutdown(until(stopped.clone())).into_future());
+    let local = tokio::spawn(axum::serve(unix, local).with_graceful_shutdown(until(stopped)).into_future());
+    let beside = tokio::spawn(started(app.clone()));
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    beside.abort();
+    tracing::info!(calls = app.switch.live(), grace_s = app.config.drain_grace.as_secs(), "stopping: no new calls");
+    tokio::select! {
+        () = app.switch.drain(app.config.drain_grace) => {}
+        _ = terminate.recv() => tracing::warn!("stopping at once"),
+        _ = interrupt.recv() => tracing::warn!("stopping at once"),
+    }
+    app.switch.drain(Duration::ZERO).await;
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(HTTP_GRACE, async { tokio::join!(tcp, local) }).await;
+    let _ = tokio::task::spawn_blocking(move || switch_thread.join()).await;
+    media.exit();
+    app.store.flush().await;
+    let _ = std::fs::remove_file(socket_path(&app.config.data_dir));
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn start(config: Config, http_address: SocketAddr) -> Result<(Arc<App>, Media, std::thread::JoinHandle<()>)> {
+    // Another provider may have been installed by a library's test; either serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be started")?;
+    let master = MasterKey::load(&config)?;
+    let store = Store::open(&config.database_url(), &master).await?;
+    let bootstrap = store.bootstrap(config.demo, config.bootstrap_key.as_ref()).await?;
+    store.set_provider(config.provider.as_ref(), config.demo).await?;
+    check_reach(&config, &store)?;
+    store.end_orphans().await?;
+    let speech = Speech::new(&config.speech, config.data_dir.join("speech"));
+    let uploads = Uploads::new(config.data_dir.join("uploads"));
+    if config.demo {
+        uploads.seed_demo()?;
+    }
+
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let media = Media::start(config.sip_listen.ip(), config.rtp_ports.clone(), cpus)?;
+    let listen = Listen { address: config.sip_listen, external: config.external_ip, tcp: true };
+    let setup = switch::Setup { listen, media: media.clone(), store: store.clone(), max_calls: config.max_calls };
+    let (switch, thread) = Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
+    let sim = match config.demo {
+        true => Some(simulate(&config, &media, &speech, &switch).await?),
+        false => None,
+    };
+    let app = App {
+        started_at: now_ms(),
+        new_key: bootstrap.new_key,
+        config,
+        store,
+        switch,
+        speech,
+        uploads,
+        sim,
+        metrics,
+        http_address,
+    };
+    Ok((Arc::new(app), media, thread))
+}
+
+async fn simulate(config: &Config, media: &Media, speech: &Speech, switch: &Switch) -> Result<Network> {
+    // Without a speech engine callees still answer: with two short notes.
+    let greeting = match speech.say(GREETING, None, Some("en-US")).await {
+        Ok(spoken) => spoken.clip,
+        Err(_) => media::Clip::tone(880.0, 400, 0.3),
+    };
+    let switch = switch.clone();
+    let report = Box::new(move |call, heard| switch.heard(call, heard));
+    Network::start(config.sim_listen, media.clone(), greeting, report)
+        .map_err(|e| port_error("sim_listen", config.sim_listen, &e))
+}
+
+/// The data folder, private to its owner, and the lock that keeps a second server out of it.
+fn prepare(data_dir: &Path) -> Result<File> {
+    let create = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    for path in [data_dir.to_owned(), data_dir.join("recordings"), data_dir.join("uploads"), data_dir.join("speech")] {
+        create(&path).with_context(|| format!("data_dir: {} cannot be created", path.display()))?;
+    }
+    let lock = File::create(data_dir.join("lock")).with_context(|| format!("data_dir: {} is not writable", data_dir.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => bail!("data_dir: another trunkline is running in {}; stop it or set another data_dir", data_dir.display()),
+    }
+}
+
+fn unix_listener(path: &Path) -> Result<UnixListener> {
+    // The lock is ours, so whatever socket lies here is a dead server's.
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).with_context(|| format!("data_dir: cannot listen on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn port_error(key: &str, address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let variable = key.to_uppercase();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{key}: {address} is in use by another program; stop it or set {key} (TRUNKLINE_{variable}) to another address"
+        ),
+        _ => anyhow::anyhow!("{key}: cannot listen on {address}: {error} (TRUNKLINE_{variable})"),
+    }
+}
+
+/// A trunk elsewhere cannot be reached from sockets bound to loopback: said at the start, not by the first call.
+fn check_reach(config: &Config, store: &Store) -> Result<()> {
+    if !config.sip_listen.ip().is_loopback() {
+        return Ok(());
+    }
+    for (name, host) in store.trunk_hosts() {
+        if !is_loopback_host(&host) {
+            bail!(
+                "sip_listen: SIP and RTP are bound to {}, but trunk {name:?} is at {host}, which cannot be reached from \
+                 there; set sip_listen (TRUNKLINE_SIP_LISTEN) to an address of this machine such as 0.0.0.0:5060",
+                config.sip_listen
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! `trunkline demo`: the server, and one call to the simulated phone network to see and hear it work.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::call::{REPORT_WAIT, recording_path};
+use super::say;
+use crate::app::{self, App};
+use crate::config::Config;
+use crate::originate::{Order, Step, originate};
+use crate::progress::{Follow, Narrator};
+use crate::refused::Refused;
+use crate::store::CallRow;
+
+/// The simulated callee that answers and listens.
+const CALLEE: &str = "+12025550123";
+/// The example customer's own number.
+const CALLER: &str = "+15551234567";
+const WORDS: &str =
+    "Hello! This is trunkline, placing its first call. If you can hear this, everything works.";
+
+pub(super) async fn run(config: Config) -> anyhow::Result<()> {
+    app::serve_with(config, demonstrate).await
+}
+
+/// Places the demonstration call, shows its progress, and says how to place the next one.
+pub async fn demonstrate(app: Arc<App>) {
+    say(&format!("trunkline {} is up: HTTP on {}", env!("CARGO_PKG_VERSION"), base(&app)));
+    match place(&app).await {
+        Ok(()) => {}
+        Err(refused) => say(&format!("The demonstration call was not placed: {refused}")),
+    }
+    say(&next_call(&base(&app), app.new_key.as_ref().map(|key| key.expose())));
+}
+
+async fn place(app: &Arc<App>) -> Result<(), Refused> {
+    say(&format!("Calling {CALLEE} on the simulated phone network (nobody's phone rings):"));
+    let order = Order {
+        account: 0,
+        face: "demo",
+        from: Some(CALLER.to_owned()),
+        to: CALLEE.to_owned(),
+        flow: vec![Step::Say { text: WORDS.to_owned(), voice: None, language: None }],
+        // Named, so that a real trunk set as default is never dialled by a demonstration.
+        trunk: Some("sim".to_owned()),
+        record: true,
+        ring_timeout: None,
+        max_duration: None,
+    };
+    let call = originate(app, order).await?;
+    let mut follow = Follow::start(app, &call, 0).await?;
+    let mut narrator = Narrator::default();
+    while let Some(event) = follow.next().await {
+        if let Some(line) = narrator.line(event.at, &event.kind, &event.detail) {
+            say(&line);
+        }
+    }
+    let call = reported(app, call).await?;
+    if let Some(line) = narrator.heard_late(call.heard.as_ref()) {
+        say(&line);
+    }
+    if let Some(name) = &call.recording {
+        say(&format!(
+            "Recording (left: the callee, right: trunkline): {}",
+            recording_path(&app.config.data_dir, name)
+        ));
+    }
+    Ok(())
+}
+
+/// The call with what its callee reports, which may come a little after its end.
+async fn reported(app: &App, mut call: CallRow) -> Result<CallRow, Refused> {
+    let deadline = tokio::time::Instant::now() + REPORT_WAIT;
+    loop {
+        app.store.flush().await;
+        call = app.store.call(None, call.id).await?.unwrap_or(call);
+        if call.heard.is_some() || call.answered_at.is_none() || tokio::time::Instant::now() >= deadline {
+            return Ok(call);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// How this machine reaches the HTTP API.
+fn base(app: &App) -> String {
+    app.config.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(app.http_address)))
+}
+
+/// A listener on every address is reached on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip().is_unspecified() {
+        true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
+        false => address,
+    }
+}
+
+fn next_call(base: &str, new_key: Option<&str>) -> String {
+    let key = match new_key {
+        Some(key) => format!(
+            "This is the operator's key. It is shown this once; keep it:\n\n  export TRUNKLINE_KEY={key}\n"
+        ),
+        None => "The operator's key was shown at the first start; this makes another:\n\n  \
+                 export TRUNKLINE_KEY=$(trunkline keys create)\n"
+            .to_owned(),
+    };
+    format!(
+        "\n{key}
+The next call, from a second terminal:
+
+  curl -X POST {base}/api/calls/initiate \\
+    -H \"X-API-Key: $TRUNKLINE_KEY\" -H \"Content-Type: application/json\" \\
+    -d '{{\"fromNumber\":\"{CALLER}\",\"toNumber\":\"{CALLEE}\",\"text\":\"Hello from my own call.\"}}'
+
+The server goes on serving; Ctrl-C stops it."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_call_can_be_pasted() {
+        insta::assert_snapshot!(next_call("http://127.0.0.1:3000", Some("tl_example")), @"");
+        assert!(next_call("http://127.0.0.1:3000", None).contains("$(trunkline keys create)"));
+    }
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_on_loopback() {
+        for (listen, reach) in [
+            ("0.0.0.0:3000", "127.0.0.1:3000"),
+            ("[::]:3000", "127.0.0.1:3000"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), reach);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The command line: `serve` and `demo` are the server, the other commands talk to it.
+//!
+//! They reach a running server through the Unix socket in its data folder, which only its owner may open, so
+//! they need no key. Progress and results go to standard output, complaints to standard error.
+
+mod call;
+mod check;
+mod client;
+pub mod demo;
+mod doctor;
+mod keys;
+mod trunks;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+const EXAMPLES: &str = "\
+Examples:
+  trunkline demo                                    start, place one call to the simulated network, keep serving
+  trunkline call +12025550123 --say \"Hello.\"        call from a second terminal and watch the call
+  trunkline keys create --name billing              make an API key
+  trunkline trunks add acme --host sip.example.com --username 4915 --password-file - --default
+                                                    go out through your own SIP provider from now on
+  trunkline doctor                                  find out what is wrong, and what to do
+
+Settings stand in trunkline.toml (each key is explained there) and in the environment as TRUNKLINE_<KEY>, which
+wins. Nothing needs to be set for a first call.";
+
+/// A programmable voice gateway: any carrier, one calling API.
+#[derive(Parser)]
+#[command(name = "trunkline", version, about, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    /// The settings file; ./trunkline.toml if it is there
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the server keeps everything, and its socket; ./data unless set
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve,
+    /// Run the server and place one demonstration call to the simulated phone network
+    Demo,
+    /// Call a number or SIP address and watch the call
+    Call(call::Arguments),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Add, list and remove the SIP providers that calls go out through
+    #[command(subcommand)]
+    Trunks(trunks::Command),
+    /// Check settings, folders, ports, speech engines and trunks, and say what to do
+    Doctor,
+    /// Check the settings only; ends with 0 if they can be used, else with 1
+    Check,
+}
+
+/// Runs the command given on the command line.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    // Whoever makes a TLS connection later finds this provider; a second installation is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = match load(&cli) {
+        Ok(config) => config,
+        Err(error) => return complain(&error.into()),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error.into()),
+    };
+    runtime.block_on(execute(cli.command, config)).unwrap_or_else(|error| complain(&error))
+}
+
+fn load(cli: &Cli) -> Result<Config, crate::config::ConfigError> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut config = Config::load(cli.config.as_deref(), environment)?;
+    if let Some(folder) = &cli.data_dir {
+        config.data_dir.clone_from(folder);
+    }
+    Ok(config)
+}
+
+async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve => {
+            crate::logs::start(&config)?;
+            crate::app::serve(config).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Demo => {
+            crate::logs::start(&config)?;
+            demo::run(config).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Call(arguments) => call::run(&config, arguments).await,
+        Command::Keys(command) => keys::run(&config, command).await,
+        Command::Trunks(command) => trunks::run(&config, command).await,
+        Command::Doctor => Ok(doctor::run(&config).await),
+        Command::Check => check::run(&config),
+    }
+}
+
+/// One line on standard error; 2 when the server refused, else 1.
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("trunkline: {error:#}");
+    match error.downcast_ref::<client::Failure>() {
+        Some(client::Failure::Refused { .. }) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// A line on standard output; a reader that has gone away is no reason to stop.
+fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Rows as columns as wide as their widest cell.
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
+    let all = || std::iter::once(&header).chain(rows);
+    let width = |column: usize| {
+        all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_read_or_refused() {
+        let good = [
+            "trunkline serve --config other.toml",
+            "trunkline --data-dir /srv/trunkline demo",
+            "trunkline call +12025550123 --say Hello",
+            "trunkline call sip:bob@example.com --play greeting.mp3 --from +15551234567 --trunk acme --no-record",
+            "trunkline keys create --name billing --scope calls:read --scope calls:write --source 192.0.2.0/24",
+            "trunkline keys list",
+            "trunkline keys revoke key_65a1f0c2a4b1c2d3e4f50601",
+            "trunkline trunks add acme --host sip.example.com --username u --password-file - --default",
+            "trunkline trunks default sim",
+            "trunkline doctor",
+            "trunkline check",
+        ];
+        for line in good {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        let bad = [
+            "trunkline",
+            "trunkline call",
+            "trunkline call +12025550123",
+            "trunkline call +12025550123 --say Hello --play a.mp3",
+            "trunkline keys revoke",
+            "trunkline trunks add acme",
+            "trunkline trunks add acme --host a --transport tls",
+            "trunkline trunks add acme --host a --port 0",
+        ];
+        for line in bad {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["sim".into(), "yes".into()], vec!["provider".into(), String::new()]];
+        insta::assert_snapshot!(table(&["name", "default"], &rows), @"");
+    }
+}

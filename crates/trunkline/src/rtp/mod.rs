@@ -1,0 +1,192 @@
+//! The media loops: RTP ports, pacing, drivers of [`media::Session`], recordings.
+//!
+//! One loop a core owns the sockets and sessions given to it; whoever runs the calls talks to it through
+//! bounded queues. Per packet there is no allocation, lock, channel or clock call.
+
+mod ear;
+mod ports;
+mod recorder;
+mod run;
+
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use media::sdp::Negotiated;
+use media::{Clip, Setup, Stats};
+use mio::Waker;
+
+pub use ear::Heard;
+pub use ports::{Ports, Socket};
+
+/// Commands waiting for one loop; beyond, the sender is told that media is overloaded.
+const COMMANDS: usize = 8192;
+/// Events waiting for whoever runs the calls.
+const EVENTS: usize = 65_536;
+
+/// Names one leg's media for as long as the process lives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MediaId(u64);
+
+/// What a loop is told.
+pub(crate) enum Command {
+    Open { id: MediaId, rtp: std::net::UdpSocket, rtcp: std::net::UdpSocket, sink: Sink },
+    Start { id: MediaId, setup: Box<Setup>, recording: Option<PathBuf>, ear: bool },
+    Update { id: MediaId, negotiated: Negotiated },
+    Play { id: MediaId, item: u32, clip: Clip },
+    Pause { id: MediaId, item: u32, length: Duration },
+    Stop { id: MediaId },
+    Echo { id: MediaId },
+    Close { id: MediaId },
+    Exit,
+}
+
+/// What a loop tells.
+#[derive(Debug)]
+pub enum Event {
+    /// Something happened in the session.
+    Session(MediaId, media::Event),
+    /// The session is over: its figures, what the ear heard, and how much was recorded.
+    Closed(MediaId, Box<Closed>),
+}
+
+/// The last word about one leg's media.
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// Packet counts, loss, jitter, MOS.
+    pub stats: Stats,
+    /// What the ear heard, where one was listening.
+    pub heard: Option<Heard>,
+    /// Recorded length in ms; none when nothing was recorded.
+    pub recorded_ms: Option<u64>,
+    /// Why the recording is missing or short, where it is.
+    pub recording_error: Option<String>,
+}
+
+/// Where a loop's events go: a bounded queue and the waker of the loop that reads it.
+#[derive(Clone)]
+pub struct Sink {
+    events: Sender<Event>,
+    waker: Arc<Waker>,
+}
+
+impl Sink {
+    /// A sink and the end to read it from.
+    pub fn new(waker: Arc<Waker>) -> (Self, Receiver<Event>) {
+        let (events, receiver) = bounded(EVENTS);
+        (Self { events, waker }, receiver)
+    }
+}
+
+/// The media loops and the port range they share.
+#[derive(Clone)]
+pub struct Media {
+    loops: Arc<[Loop]>,
+    ports: Arc<Ports>,
+    next: Arc<AtomicU64>,
+}
+
+struct Loop {
+    commands: Sender<Command>,
+    waker: Waker,
+}
+
+/// A loop's queue is full or the loop is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the media loop cannot take another command")]
+pub struct Overloaded;
+
+impl Media {
+    /// Starts one loop for each processor but one, at least one; RTP is bound to `address`.
+    pub fn start(address: IpAddr, range: RangeInclusive<u16>, cpus: usize) -> io::Result<Self> {
+        let recorder = recorder::start()?;
+        let mut loops = Vec::new();
+        for n in 0..cpus.saturating_sub(1).max(1) {
+            let poll = mio::Poll::new()?;
+            let waker = Waker::new(poll.registry(), run::WAKER)?;
+            let (commands, receiver) = bounded(COMMANDS);
+            let recorder = recorder.clone();
+            thread::Builder::new()
+                .name(format!("media-{n}"))
+                .spawn(move || run::Loop::new(poll, receiver, recorder).run())?;
+            loops.push(Loop { commands, waker });
+        }
+        Ok(Self {
+            loops: loops.into(),
+            ports: Arc::new(Ports::new(address, range)),
+            next: Arc::new(AtomicU64::new(1)),
+        })
+    }
+
+    /// Binds a pair of ports for one leg and gives them to a loop. The port returned is RTP's; RTCP is the
+    /// next one. Nothing is sent before [`Self::start_session`].
+    pub fn open(&self, sink: &Sink) -> io::Result<(MediaId, u16)> {
+        let Socket { rtp, rtcp, port } = self.ports.bind()?;
+        let id = MediaId(self.next.fetch_add(1, Ordering::Relaxed));
+        self.send(id, Command::Open { id, rtp, rtcp, sink: sink.clone() }).map_err(io::Error::other)?;
+        Ok((id, port))
+    }
+
+    /// Starts sending and receiving as negotiated; records to `recording`; with `ear` measures what is heard.
+    pub fn start_session(
+        &self,
+        id: MediaId,
+        setup: Setup,
+        recording: Option<PathBuf>,
+        ear: bool,
+    ) -> Result<(), Overloaded> {
+        self.send(id, Command::Start { id, setup: Box::new(setup), recording, ear })
+    }
+
+    /// A new address, codec or direction after a re-INVITE or a final answer.
+    pub fn update(&self, id: MediaId, negotiated: Negotiated) -> Result<(), Overloaded> {
+        self.send(id, Command::Update { id, negotiated })
+    }
+
+    /// Plays `clip` behind whatever is playing; `item` comes back in [`media::Event::Played`].
+    pub fn play(&self, id: MediaId, item: u32, clip: Clip) -> Result<(), Overloaded> {
+        self.send(id, Command::Play { id, item, clip })
+    }
+
+    /// Queues silence.
+    pub fn pause(&self, id: MediaId, item: u32, length: Duration) -> Result<(), Overloaded> {
+        self.send(id, Command::Pause { id, item, length })
+    }
+
+    /// Drops what is playing and queued.
+    pub fn stop(&self, id: MediaId) -> Result<(), Overloaded> {
+        self.send(id, Command::Stop { id })
+    }
+
+    /// From now on sends back what is heard.
+    pub fn echo(&self, id: MediaId) -> Result<(), Overloaded> {
+        self.send(id, Command::Echo { id })
+    }
+
+    /// Ends the session; [`Event::Closed`] follows.
+    pub fn close(&self, id: MediaId) -> Result<(), Overloaded> {
+        self.send(id, Command::Close { id })
+    }
+
+    /// Ends the loops; recordings are closed first.
+    pub fn exit(&self) {
+        for one in self.loops.iter() {
+            let _ = one.commands.send_timeout(Command::Exit, Duration::from_secs(1));
+            let _ = one.waker.wake();
+        }
+    }
+
+    fn send(&self, id: MediaId, command: Command) -> Result<(), Overloaded> {
+        let one = self.loops.get(id.0 as usize % self.loops.len().max(1)).ok_or(Overloaded)?;
+        match one.commands.try_send(command) {
+            Ok(()) => one.waker.wake().map_err(|_| Overloaded),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Overloaded),
+        }
+    }
+}

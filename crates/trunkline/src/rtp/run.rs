@@ -1,0 +1,284 @@
+//! One media loop.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::UdpSocket as StdSocket;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, TrySendError};
+use media::{Pacer, Session};
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use super::ear::Ear;
+use super::recorder::Disk;
+use super::{Closed, Command, Event, MediaId, Sink};
+
+/// The token of the loop's waker.
+pub(super) const WAKER: Token = Token(usize::MAX);
+/// How long a port stays bound after its call, so that a new call cannot inherit stray audio.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Recorded samples gathered before they go to the disk: one second of stereo.
+const CHUNK: usize = 16_000;
+/// Packets read from one socket before the next one has its turn.
+const BURST: usize = 32;
+/// Seconds between the NTP era (1900) and the Unix epoch.
+const NTP_OFFSET: u64 = 2_208_988_800;
+
+pub(super) struct Loop {
+    poll: Poll,
+    commands: Receiver<Command>,
+    disk: Disk,
+    legs: Slab<Leg>,
+    by_id: HashMap<MediaId, usize>,
+    pacer: Pacer<usize>,
+    draining: VecDeque<(Instant, usize)>,
+    /// Events a full queue did not take; told again at the next wake-up.
+    untold: VecDeque<(Sink, Event)>,
+    /// Sockets that held more than a burst; read on at the next wake-up.
+    unread: Vec<usize>,
+    packet: [u8; 2048],
+    out: [u8; 1500],
+    exit: bool,
+}
+
+struct Leg {
+    id: MediaId,
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    sink: Sink,
+    session: Option<Box<Session>>,
+    ear: Option<Box<Ear>>,
+    recording: bool,
+    lost_chunks: u32,
+}
+
+impl Loop {
+    pub(super) fn new(poll: Poll, commands: Receiver<Command>, disk: Disk) -> Self {
+        Self {
+            poll,
+            commands,
+            disk,
+            legs: Slab::new(),
+            by_id: HashMap::new(),
+            pacer: Pacer::new(Instant::now()),
+            draining: VecDeque::new(),
+            untold: VecDeque::new(),
+            unread: Vec::new(),
+            packet: [0; 2048],
+            out: [0; 1500],
+            exit: false,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut ready = Events::with_capacity(1024);
+        while !self.exit {
+            let now = Instant::now();
+            let wake = [
+                self.pacer.poll_timeout(now),
+                self.draining.front().map(|(at, _)| *at),
+                (!self.untold.is_empty()).then(|| now + Duration::from_millis(5)),
+                (!self.unread.is_empty()).then_some(now),
+            ];
+            let timeout = wake.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+            match self.poll.poll(&mut ready, timeout) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => {
+                    tracing::error!(error = %e, "a media loop cannot wait for its sockets");
+                    return;
+                }
+                _ => {}
+            }
+            let now = Instant::now();
+            for token in std::mem::take(&mut self.unread) {
+                self.receive(token, now);
+            }
+            for event in &ready {
+                if event.token() != WAKER {
+                    self.receive(event.token().0, now);
+                }
+            }
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command, now);
+            }
+            self.tick(now);
+            while self.draining.front().is_some_and(|(at, _)| *at <= now) {
+                if let Some((_, key)) = self.draining.pop_front() {
+                    self.legs.try_remove(key);
+                }
+            }
+            for (sink, event) in std::mem::take(&mut self.untold) {
+                self.tell(sink, event);
+            }
+        }
+        for key in self.legs.iter().map(|(key, _)| key).collect::<Vec<_>>() {
+            self.close(key, Instant::now());
+        }
+    }
+
+    fn obey(&mut self, command: Command, now: Instant) {
+        let key = |id: &MediaId| self.by_id.get(id).copied();
+        match command {
+            Command::Open { id, rtp, rtcp, sink } => self.open(id, rtp, rtcp, sink),
+            Command::Start { id, setup, recording, ear } => {
+                let Some((key, leg)) = key(&id).and_then(|key| Some((key, self.legs.get_mut(key)?))) else { return };
+                leg.recording = recording.is_some_and(|path| self.disk.open(id, path));
+                leg.ear = ear.then(|| Box::new(Ear::new()));
+                leg.session = Some(Box::new(Session::new(*setup, now)));
+                self.pacer.insert(key);
+            }
+            Command::Update { id, negotiated } => {
+                if let Some(session) = self.session(id) {
+                    session.update(negotiated, now);
+                }
+            }
+            Command::Play { id, item, clip } => {
+                if let Some(session) = self.session(id) {
+                    session.play(item, clip, now);
+                }
+            }
+            Command::Pause { id, item, length } => {
+                if let Some(session) = self.session(id) {
+                    session.pause(item, length, now);
+                }
+            }
+            Command::Stop { id } => {
+                if let Some(session) = self.session(id) {
+                    session.stop();
+                }
+            }
+            Command::Echo { id } => {
+                if let Some(session) = self.session(id) {
+                    session.echo(true);
+                }
+            }
+            Command::Close { id } => {
+                if let Some(key) = key(&id) {
+                    self.close(key, now);
+                }
+            }
+            Command::Exit => self.exit = true,
+        }
+    }
+
+    fn session(&mut self, id: MediaId) -> Option<&mut Session> {
+        self.legs.get_mut(*self.by_id.get(&id)?)?.session.as_deref_mut()
+    }
+
+    fn open(&mut self, id: MediaId, rtp: StdSocket, rtcp: StdSocket, sink: Sink) {
+        let entry = self.legs.vacant_entry();
+        let key = entry.key();
+        let (mut rtp, mut rtcp) = (UdpSocket::from_std(rtp), UdpSocket::from_std(rtcp));
+        let registry = self.poll.registry();
+        let registered = registry
+            .register(&mut rtp, Token(key * 2), Interest::READABLE)
+            .and_then(|()| registry.register(&mut rtcp, Token(key * 2 + 1), Interest::READABLE));
+        if let Err(error) = registered {
+            tracing::error!(%error, "an RTP socket cannot be watched");
+        }
+        entry.insert(Leg { id, rtp, rtcp, sink, session: None, ear: None, recording: false, lost_chunks: 0 });
+        self.by_id.insert(id, key);
+    }
+
+    fn receive(&mut self, token: usize, now: Instant) {
+        let Some(leg) = self.legs.get_mut(token / 2) else { return };
+        let is_rtp = token % 2 == 0;
+        let socket = if is_rtp { &leg.rtp } else { &leg.rtcp };
+        for _ in 0..BURST {
+            match socket.recv_from(&mut self.packet) {
+                Ok((n, from)) => {
+                    let Some(session) = leg.session.as_deref_mut() else { continue };
+                    let packet = self.packet.get(..n).unwrap_or_default();
+                    match is_rtp {
+                        true => session.handle_rtp(packet, from, now),
+                        false => session.handle_rtcp(packet, from, now),
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // ICMP "port unreachable" of an earlier packet: the silence time-out judges that.
+                Err(_) => {}
+            }
+        }
+        self.unread.push(token);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let ntp = ntp_now();
+        let Self { legs, pacer, disk, untold, out, .. } = self;
+        pacer.due(now, |key, ticks| {
+            let Some(leg) = legs.get_mut(key) else { return };
+            let Some(session) = leg.session.as_deref_mut() else { return };
+            for _ in 0..ticks {
+                if let Some(send) = session.tick(now, out) {
+                    // A full socket buffer loses this packet as a network would.
+                    let _ = leg.rtp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+                }
+                if let Some(ear) = leg.ear.as_deref_mut() {
+                    ear.listen(session.heard());
+                }
+            }
+            if let Some(send) = session.poll_rtcp(now, ntp, out) {
+                let _ = leg.rtcp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+            }
+            while let Some(event) = session.poll_event() {
+                tell(untold, leg.sink.clone(), Event::Session(leg.id, event));
+            }
+            if leg.recording && session.recorded().len() >= CHUNK {
+                let kept = disk.frames(leg.id, session.recorded().to_vec());
+                leg.lost_chunks += u32::from(!kept);
+                session.clear_recorded();
+            }
+        });
+    }
+
+    fn close(&mut self, key: usize, now: Instant) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        if self.by_id.remove(&leg.id).is_none() {
+            return;
+        }
+        self.pacer.remove(key);
+        let mut closed = Box::new(Closed::default());
+        if let Some(mut session) = leg.session.take() {
+            if let Some(send) = session.close(&mut self.out) {
+                let _ = leg.rtcp.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
+            }
+            closed.stats = session.stats();
+            closed.heard = leg.ear.take().map(|ear| ear.heard());
+            if leg.recording {
+                leg.lost_chunks += u32::from(!self.disk.frames(leg.id, session.recorded().to_vec()));
+            }
+        }
+        if leg.lost_chunks > 0 {
+            closed.recording_error = Some(format!("the disk was too slow: {} s are missing", leg.lost_chunks));
+        }
+        let (id, sink) = (leg.id, leg.sink.clone());
+        self.draining.push_back((now + DRAIN, key));
+        if leg.recording {
+            if let Err((closed, sink)) = self.disk.end(id, closed, sink) {
+                self.tell(sink, Event::Closed(id, closed));
+            }
+        } else {
+            self.tell(sink, Event::Closed(id, closed));
+        }
+    }
+
+    fn tell(&mut self, sink: Sink, event: Event) {
+        tell(&mut self.untold, sink, event);
+    }
+}
+
+fn tell(untold: &mut VecDeque<(Sink, Event)>, sink: Sink, event: Event) {
+    if let Err(TrySendError::Full(event)) = sink.events.try_send(event) {
+        untold.push_back((sink, event));
+        return;
+    }
+    let _ = sink.waker.wake();
+}
+
+/// The wall clock as RTCP wants it: 32.32 fixed point seconds since 1900 (RFC 3550 section 4).
+fn ntp_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    ((since.as_secs() + NTP_OFFSET) << 32) | fraction
+}

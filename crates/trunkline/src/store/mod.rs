@@ -1,0 +1,236 @@
+//! What trunkline remembers: accounts, keys, trunks and calls, in SQLite or PostgreSQL.
+//!
+//! Both run the same SQL text through [`sqlx::Any`]. What a call's way needs (keys, accounts, trunks) is read from
+//! memory, refreshed whenever it changes; calls are written by one task that groups commits ([`Store::record`]).
+
+mod calls;
+mod keys;
+mod seal;
+mod setup;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod trunks;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::{AnyPool, ConnectOptions, Executor, Row};
+use tokio::sync::mpsc;
+
+pub use calls::{CallEvent, CallFilter, CallRow};
+pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
+pub use seal::{MasterKey, SealError};
+pub use setup::Bootstrap;
+pub use snapshot::Account;
+pub use trunks::{NewTrunk, TrunkRow};
+pub use writer::{Finish, Full, Write};
+
+use crate::id::Id;
+use crate::refused::Refused;
+use snapshot::Snapshot;
+
+/// The account of the operator.
+pub const OPERATOR: i64 = 0;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/migrations");
+
+/// The database and what of it is kept in memory. Clones share both.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    reads: AnyPool,
+    /// One connection: writers queue here instead of meeting `SQLITE_BUSY`.
+    writes: AnyPool,
+    master: MasterKey,
+    memory: RwLock<Arc<Snapshot>>,
+    /// Held from a change until memory shows it, so that an older snapshot never replaces a newer one.
+    changing: tokio::sync::Mutex<()>,
+    queue: mpsc::Sender<writer::Job>,
+    health: Arc<writer::Health>,
+}
+
+/// Why the store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address names no database that can be used.
+    #[error("the database address must begin with sqlite:// or postgres:// and name a file or server")]
+    Address,
+    /// The folder of the database cannot be made.
+    #[error("the folder {} cannot be made: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The database holds data sealed under another master key.
+    #[error(
+        "the master key does not fit this database: its credentials were sealed under another one; \
+         give that one in master_key or master_key_file (TRUNKLINE_MASTER_KEY, TRUNKLINE_MASTER_KEY_FILE)"
+    )]
+    MasterKey,
+    /// Sealing or opening a credential failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The database said no.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema cannot be brought up to date.
+    #[error("database schema: {0}")]
+    Schema(#[from] sqlx::migrate::MigrateError),
+    /// A stored value that this version does not understand.
+    #[error("the database holds a {field} that cannot be read")]
+    Value {
+        /// `table.field`.
+        field: &'static str,
+    },
+    /// More is to be written than can be; see [`Full`].
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The write could not be committed.
+    #[error("database: {0}")]
+    Write(String),
+    /// The operating system has no randomness to give.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    /// What was asked is not allowed or makes no sense; for the one who asked.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refused) => refused,
+            StoreError::Full(_) => {
+                Refused::new(503, "busy", "Too much is being written just now; nobody was dialled.")
+                    .hint("Try again in a second.")
+                    .retry_after(1)
+            }
+            // The details are for the operator's log, not for whoever asked.
+            _ => Refused::new(500, "store_failed", "The database did not answer as it should.")
+                .hint("The server's log says why."),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database (making it, if it is a file that is not there), brings its schema up to date, checks that
+    /// `master` is the key of its seals, and starts the writer.
+    pub async fn open(url: &str, master: &MasterKey) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let (options, sqlite) = address(url)?;
+        let options = options.disable_statement_logging();
+        let pool = |connections| {
+            let pool =
+                AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5));
+            if !sqlite {
+                return pool;
+            }
+            pool.after_connect(|connection, _| {
+                Box::pin(async move {
+                    // A crash loses nothing committed; only a power cut may lose the last moments, never the rest.
+                    connection.execute("PRAGMA journal_mode = WAL").await?;
+                    connection.execute("PRAGMA synchronous = NORMAL").await?;
+                    Ok(())
+                })
+            })
+        };
+        let writes = pool(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&writes).await?;
+        setup::check_master_key(&writes, master).await?;
+        let reads = pool(4).connect_with(options).await?;
+        let memory = RwLock::new(Arc::new(Snapshot::load(&writes, master).await?));
+        let health = Arc::new(writer::Health::default());
+        let queue = writer::start(writes.clone(), health.clone());
+        let changing = tokio::sync::Mutex::default();
+        let inner = Inner { reads, writes, master: master.clone(), memory, changing, queue, health };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Whether the database answers and the writer keeps up.
+    pub async fn healthy(&self) -> bool {
+        let answer = sqlx::query("SELECT 1").execute(&self.0.reads);
+        let answers = tokio::time::timeout(Duration::from_secs(2), answer).await;
+        matches!(answers, Ok(Ok(_))) && !self.0.health.is_failing() && !self.0.queue.is_closed()
+    }
+
+    fn memory(&self) -> Arc<Snapshot> {
+        self.0.memory.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads memory anew; to be called with `changing` held.
+    async fn refresh(&self) -> Result<(), StoreError> {
+        let fresh = Arc::new(Snapshot::load(&self.0.writes, &self.0.master).await?);
+        *self.0.memory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+}
+
+/// The time in Unix milliseconds.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+/// What to connect to, and whether that is SQLite.
+fn address(url: &str) -> Result<(AnyConnectOptions, bool), StoreError> {
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        let known = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let options = url.parse().ok().filter(|_| known);
+        return options.map(|options| (options, false)).ok_or(StoreError::Address);
+    };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    if path.is_empty() || path.contains(":memory:") {
+        return Err(StoreError::Address);
+    }
+    let path = Path::new(path);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        make_folder(folder).map_err(|error| StoreError::Folder { path: folder.into(), error })?;
+    }
+    let absolute =
+        std::path::absolute(path).map_err(|error| StoreError::Folder { path: path.into(), error })?;
+    let text = absolute.to_str().ok_or(StoreError::Address)?;
+    let encoded = text.replace('%', "%25").replace('#', "%23");
+    let options = format!("sqlite://{encoded}?mode=rwc").parse().map_err(|_| StoreError::Address)?;
+    Ok((options, true))
+}
+
+/// Makes a folder that only its owner can look into.
+pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// One column of a row, read as `parse` says.
+fn parsed<T>(
+    row: &AnyRow,
+    field: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, StoreError> {
+    let text: String = row.try_get(field)?;
+    parse(&text).ok_or(StoreError::Value { field })
+}
+
+/// One column that may be NULL, read as `parse` says.
+fn parsed_or_null<T>(
+    row: &AnyRow,
+    field: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = row.try_get(field)?;
+    text.map(|text| parse(&text).ok_or(StoreError::Value { field })).transpose()
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(text).ok()
+}
+
+fn id_of(row: &AnyRow, field: &'static str) -> Result<Id, StoreError> {
+    parsed(row, field, Id::parse)
+}

@@ -1,0 +1,212 @@
+//! What happens at start: the master key's proof, the first rows, the settings' trunk, calls a crash left behind.
+
+use call::{State, TrunkKind};
+use sqlx::{AnyPool, Row};
+
+use super::trunks::{self, FROM_SETTINGS};
+use super::writer::{self, Finish};
+use super::{CallEvent, MasterKey, NewKey, NewTrunk, OPERATOR, Store, StoreError, TrunkRow, id_of, now_ms};
+use crate::config::Provider;
+use crate::secret::Secret;
+
+/// Where the proof that a master key is the right one is sealed for.
+const PROOF: &str = "0/facts/master_key/value";
+
+/// What the first start made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bootstrap {
+    /// The operator's key, if one was generated: to be shown now, for nothing else knows it.
+    pub new_key: Option<Secret>,
+}
+
+/// Refuses a master key that cannot open what another one sealed.
+pub(super) async fn check_master_key(pool: &AnyPool, master: &MasterKey) -> Result<(), StoreError> {
+    let sealed = master.seal(&Secret::from("trunkline".to_owned()), PROOF)?;
+    sqlx::query("INSERT INTO facts (name, value) VALUES ('master_key', $1) ON CONFLICT (name) DO NOTHING")
+        .bind(sealed)
+        .execute(pool)
+        .await?;
+    let row = sqlx::query("SELECT value FROM facts WHERE name = 'master_key'").fetch_one(pool).await?;
+    let sealed: String = row.try_get("value")?;
+    master.open(&sealed, PROOF).map(|_| ()).map_err(|_| StoreError::MasterKey)
+}
+
+impl Store {
+    /// The first start makes the operator's account and key (`operator_key`, or a generated one). With `demo` it makes
+    /// customer 1 "ACME Corp" with number 1 `+15551234567`, and for both accounts the trunk "sim", their default one.
+    /// On later starts simulated trunks are enabled or disabled as `demo` says.
+    pub async fn bootstrap(
+        &self,
+        demo: bool,
+        operator_key: Option<&Secret>,
+    ) -> Result<Bootstrap, StoreError> {
+        let mut first = Bootstrap::default();
+        {
+            let _changing = self.0.changing.lock().await;
+            self.insert_account(OPERATOR, "Operator").await?;
+            let made = self.insert_demo(demo).await?;
+            sqlx::query("UPDATE trunks SET enabled = $1 WHERE kind = 'simulated' AND enabled <> $1")
+                .bind(i64::from(demo))
+                .execute(&self.0.writes)
+                .await?;
+            self.refresh().await?;
+            if made {
+                tracing::info!("made the example customer and the simulated trunks");
+            }
+        }
+        if self.keys(None).await?.iter().any(|key| key.operator) {
+            return Ok(first);
+        }
+        let new = NewKey { account: OPERATOR, name: "operator".into(), operator: true, ..NewKey::default() };
+        match operator_key {
+            Some(key) => {
+                self.insert_key(new, key).await?;
+            }
+            None => first.new_key = Some(self.create_key(new).await?.1),
+        }
+        Ok(first)
+    }
+
+    async fn insert_account(&self, id: i64, name: &str) -> Result<(), StoreError> {
+        let insert = "INSERT INTO accounts (id, name, countries, created_at) VALUES ($1, $2, '[]', $3) \
+                      ON CONFLICT (id) DO NOTHING";
+        sqlx::query(insert).bind(id).bind(name.to_owned()).bind(now_ms()).execute(&self.0.writes).await?;
+        Ok(())
+    }
+
+    /// Makes the demonstration's rows once; what was deleted of them since stays deleted.
+    async fn insert_demo(&self, demo: bool) -> Result<bool, StoreError> {
+        let made =
+            sqlx::query("SELECT value FROM facts WHERE name = 'demo'").fetch_optional(&self.0.writes).await?;
+        if !demo || made.is_some() {
+            return Ok(false);
+        }
+        self.insert_account(1, "ACME Corp").await?;
+        let password = super::keys::generate()?;
+        let mut change = self.0.writes.begin().await?;
+        sqlx::query(
+            "INSERT INTO numbers (id, account, number, created_at) VALUES (1, 1, '+15551234567', $1)",
+        )
+        .bind(now_ms())
+        .execute(&mut *change)
+        .await?;
+        for account in [OPERATOR, 1] {
+            let sim = NewTrunk {
+                account,
+                name: "sim".into(),
+                kind: TrunkKind::Simulated,
+                // The simulated network has a port of the day; nobody resolves this name (RFC 6761 section 6.4).
+                host: "sim.invalid".into(),
+                username: Some("sim".into()),
+                password: Some(password.clone()),
+                is_default: true,
+                ..NewTrunk::default()
+            };
+            trunks::put(&mut change, &sim.into_row()?, &self.0.master).await?;
+        }
+        sqlx::query("INSERT INTO facts (name, value) VALUES ('demo', 'made')").execute(&mut *change).await?;
+        change.commit().await?;
+        Ok(true)
+    }
+
+    /// Makes the settings' SIP provider the default trunk "provider" of the operator and of every account that has no
+    /// real default trunk of its own; without one in the settings, disables "provider" and lets the simulated trunk be
+    /// the default again where there is none.
+    pub async fn set_provider(&self, provider: Option<&Provider>) -> Result<(), StoreError> {
+        let _changing = self.0.changing.lock().await;
+        let mut change = self.0.writes.begin().await?;
+        for account in self.accounts() {
+            let trunks = self.trunks(account.id);
+            let present = trunks.iter().find(|trunk| trunk.name == FROM_SETTINGS);
+            let own = trunks
+                .iter()
+                .any(|trunk| trunk.is_default && trunk.kind == TrunkKind::Sip && trunk.name != FROM_SETTINGS);
+            let next = match (provider, present) {
+                (Some(provider), Some(present)) => {
+                    let is_default = account.id == OPERATOR || !own;
+                    Some(TrunkRow { is_default, ..provided(provider, present.clone()) })
+                }
+                (Some(provider), None) if account.id == OPERATOR || !own => {
+                    let new =
+                        NewTrunk { account: account.id, name: FROM_SETTINGS.into(), ..NewTrunk::default() };
+                    Some(TrunkRow { is_default: true, ..provided(provider, new.into_row()?) })
+                }
+                (Some(_), None) => None,
+                (None, present) => {
+                    present.map(|trunk| TrunkRow { enabled: false, is_default: false, ..trunk.clone() })
+                }
+            };
+            if let Some(next) = next {
+                trunks::put(&mut change, &next, &self.0.master).await?;
+            }
+            let others = trunks.iter().filter(|trunk| trunk.name != FROM_SETTINGS);
+            let default_left = others.clone().any(|trunk| trunk.is_default);
+            let sim = others.clone().find(|trunk| trunk.kind == TrunkKind::Simulated && trunk.enabled);
+            if let Some(sim) = sim.filter(|_| provider.is_none() && !default_left) {
+                let sim = TrunkRow { is_default: true, ..sim.clone() };
+                trunks::put(&mut change, &sim, &self.0.master).await?;
+            }
+        }
+        change.commit().await?;
+        self.refresh().await
+    }
+
+    /// Ends the calls that a crash left unfinished: failed, cause `interrupted`, ended when last heard of. Answers how
+    /// many there were. To be called before the first new call.
+    pub async fn end_orphans(&self) -> Result<usize, StoreError> {
+        let mut change = self.0.writes.begin().await?;
+        let select = "SELECT id, account, created_at, \
+                      (SELECT MAX(at) FROM events WHERE call_id = calls.id) AS last_at, \
+                      (SELECT MAX(sequence) FROM events WHERE call_id = calls.id) AS last_sequence \
+                      FROM calls WHERE ended_at IS NULL";
+        let rows = sqlx::query(select).fetch_all(&mut *change).await?;
+        for row in &rows {
+            let call = id_of(row, "id")?;
+            let created_at: i64 = row.try_get("created_at")?;
+            let last_at: Option<i64> = row.try_get("last_at")?;
+            let last_sequence: Option<i64> = row.try_get("last_sequence")?;
+            let text = "The server stopped while the call was going on.";
+            let event = CallEvent {
+                call,
+                account: row.try_get("account")?,
+                sequence: last_sequence.unwrap_or(0) + 1,
+                at: now_ms(),
+                kind: "finished".into(),
+                detail: serde_json::json!({"state": State::Failed.as_str(), "cause": "interrupted", "text": text}),
+            };
+            let end = Finish {
+                call,
+                state: State::Failed,
+                cause_code: Some("interrupted".into()),
+                cause_text: Some(text.into()),
+                cause_hint: Some("Place the call again, unless it had been answered.".into()),
+                sip_status: None,
+                q850: None,
+                hangup_by: Some("system".into()),
+                ringing_at: None,
+                answered_at: None,
+                ended_at: last_at.unwrap_or(created_at),
+                quality: None,
+                recording: None,
+                event,
+            };
+            writer::finish(&mut change, &end).await?;
+        }
+        change.commit().await?;
+        Ok(rows.len())
+    }
+}
+
+/// `trunk` as the settings want it.
+fn provided(provider: &Provider, trunk: TrunkRow) -> TrunkRow {
+    TrunkRow {
+        host: provider.host.clone(),
+        port: provider.port,
+        transport: provider.transport.clone(),
+        username: provider.username.clone(),
+        password: provider.password.clone(),
+        caller_id: provider.caller_id.clone(),
+        enabled: true,
+        ..trunk
+    }
+}

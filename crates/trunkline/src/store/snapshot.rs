@@ -1,0 +1,87 @@
+//! What is read on a call's way, in memory.
+
+use std::collections::HashMap;
+
+use sqlx::{AnyPool, Row};
+
+use super::keys::KnownKey;
+use super::{MasterKey, Store, StoreError, TrunkRow, json, keys, parsed, trunks};
+
+/// A tenant.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// 0 is the operator's own, customers count from 1.
+    pub id: i64,
+    /// What people call it.
+    pub name: String,
+    /// Countries it may call (ISO 3166 alpha-2); empty: as the settings say.
+    pub countries: Vec<String>,
+    /// The country by which its national numbers are read.
+    pub region: Option<String>,
+    /// Calls at once, if limited.
+    pub max_calls: Option<i64>,
+}
+
+/// Accounts, keys and trunks at one moment.
+pub(super) struct Snapshot {
+    accounts: HashMap<i64, Account>,
+    /// The default trunk first, then by priority and name.
+    trunks: HashMap<i64, Vec<TrunkRow>>,
+    /// By the first bytes of the hash; the rest is compared in constant time.
+    pub(super) keys: HashMap<[u8; 8], Vec<KnownKey>>,
+}
+
+impl Snapshot {
+    pub(super) async fn load(pool: &AnyPool, master: &MasterKey) -> Result<Self, StoreError> {
+        let rows = sqlx::query("SELECT * FROM accounts").fetch_all(pool).await?;
+        let accounts = rows.iter().map(|row| {
+            let account = Account {
+                id: row.try_get("id")?,
+                name: row.try_get("name")?,
+                countries: parsed(row, "countries", json)?,
+                region: row.try_get("region")?,
+                max_calls: row.try_get("max_calls")?,
+            };
+            Ok((account.id, account))
+        });
+        let accounts = accounts.collect::<Result<_, StoreError>>()?;
+        let mut by_account: HashMap<i64, Vec<TrunkRow>> = HashMap::new();
+        let order = "SELECT * FROM trunks ORDER BY account, is_default DESC, priority, name";
+        for row in sqlx::query(order).fetch_all(pool).await? {
+            let trunk = trunks::from_row(&row, master)?;
+            by_account.entry(trunk.account).or_default().push(trunk);
+        }
+        let mut known: HashMap<_, Vec<_>> = HashMap::new();
+        for row in sqlx::query("SELECT * FROM keys").fetch_all(pool).await? {
+            let key = keys::known_from_row(&row)?;
+            known.entry(key.index()).or_default().push(key);
+        }
+        Ok(Self { accounts, trunks: by_account, keys: known })
+    }
+}
+
+impl Store {
+    /// The account, from memory.
+    pub fn account(&self, id: i64) -> Option<Account> {
+        self.memory().accounts.get(&id).cloned()
+    }
+
+    /// All accounts by id, from memory.
+    pub fn accounts(&self) -> Vec<Account> {
+        let mut accounts: Vec<_> = self.memory().accounts.values().cloned().collect();
+        accounts.sort_by_key(|account| account.id);
+        accounts
+    }
+
+    /// The account's trunks from memory: the default one first, then by priority and name.
+    pub fn trunks(&self, account: i64) -> Vec<TrunkRow> {
+        self.memory().trunks.get(&account).cloned().unwrap_or_default()
+    }
+
+    /// One trunk from memory; `account: None` looks in all of them (for the operator).
+    pub fn trunk(&self, account: Option<i64>, id: crate::id::Id) -> Option<TrunkRow> {
+        let memory = self.memory();
+        let found = memory.trunks.values().flatten().find(|trunk| trunk.id == id);
+        found.filter(|trunk| account.is_none_or(|account| account == trunk.account)).cloned()
+    }
+}

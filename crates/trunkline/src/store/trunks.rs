@@ -1,0 +1,308 @@
+//! Trunks: where calls go out. Passwords are sealed, each for its own row.
+
+use std::net::IpAddr;
+
+use call::TrunkKind;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::{MasterKey, OPERATOR, Store, StoreError, id_of, now_ms, parsed};
+use crate::id::Id;
+use crate::refused::Refused;
+use crate::secret::Secret;
+
+/// The name of the trunk that the settings make.
+pub(super) const FROM_SETTINGS: &str = "provider";
+
+/// A way out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrunkRow {
+    /// Its id.
+    pub id: Id,
+    /// Whose it is.
+    pub account: i64,
+    /// What people call it; unique within the account.
+    pub name: String,
+    /// Real or simulated.
+    pub kind: TrunkKind,
+    /// Host name or IP address.
+    pub host: String,
+    /// SIP port, 1 to 65535.
+    pub port: u16,
+    /// `udp` or `tcp`.
+    pub transport: String,
+    /// User name of the digest.
+    pub username: Option<String>,
+    /// Password of the digest; sealed at rest.
+    pub password: Option<Secret>,
+    /// `md5` or `sha-256`: the one algorithm answered where a challenge offers both.
+    pub digest: String,
+    /// How it wants numbers written: `+e164`, `e164`, `national` or `as-given`.
+    pub number_form: String,
+    /// Put before every number.
+    pub prefix: Option<String>,
+    /// The number shown where a call names none.
+    pub caller_id: Option<String>,
+    /// Lower is tried first.
+    pub priority: i32,
+    /// Whether it is tried before all others; one of an account's at most.
+    pub is_default: bool,
+    /// Whether it may be used.
+    pub enabled: bool,
+    /// Unix ms.
+    pub created_at: i64,
+}
+
+/// A trunk to be made; the fields are those of [`TrunkRow`].
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "said at TrunkRow")]
+pub struct NewTrunk {
+    pub account: i64,
+    pub name: String,
+    pub kind: TrunkKind,
+    pub host: String,
+    pub port: u16,
+    pub transport: String,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    pub digest: String,
+    pub number_form: String,
+    pub prefix: Option<String>,
+    pub caller_id: Option<String>,
+    pub priority: i32,
+    pub is_default: bool,
+    pub enabled: bool,
+}
+
+impl Default for NewTrunk {
+    /// An enabled SIP trunk over UDP port 5060 without name and host.
+    fn default() -> Self {
+        Self {
+            account: OPERATOR,
+            name: String::new(),
+            kind: TrunkKind::Sip,
+            host: String::new(),
+            port: 5060,
+            transport: "udp".into(),
+            username: None,
+            password: None,
+            digest: "md5".into(),
+            number_form: "+e164".into(),
+            prefix: None,
+            caller_id: None,
+            priority: 10,
+            is_default: false,
+            enabled: true,
+        }
+    }
+}
+
+impl NewTrunk {
+    pub(super) fn into_row(self) -> Result<TrunkRow, StoreError> {
+        Ok(TrunkRow {
+            id: Id::new()?,
+            account: self.account,
+            name: self.name,
+            kind: self.kind,
+            host: self.host,
+            port: self.port,
+            transport: self.transport,
+            username: self.username,
+            password: self.password,
+            digest: self.digest,
+            number_form: self.number_form,
+            prefix: self.prefix,
+            caller_id: self.caller_id,
+            priority: self.priority,
+            is_default: self.is_default,
+            enabled: self.enabled,
+            created_at: now_ms(),
+        })
+    }
+}
+
+fn kind_word(kind: TrunkKind) -> &'static str {
+    match kind {
+        TrunkKind::Sip => "sip",
+        TrunkKind::Simulated => "simulated",
+    }
+}
+
+/// What a password's seal is bound to.
+fn place(account: i64, id: Id) -> String {
+    format!("{account}/trunks/{id}/password")
+}
+
+pub(super) fn from_row(row: &AnyRow, master: &MasterKey) -> Result<TrunkRow, StoreError> {
+    let (id, account) = (id_of(row, "id")?, row.try_get("account")?);
+    let sealed: Option<String> = row.try_get("password")?;
+    let password = sealed.map(|sealed| master.open(&sealed, &place(account, id))).transpose()?;
+    let port = row.try_get::<i64, _>("port")?;
+    let priority = row.try_get::<i64, _>("priority")?;
+    Ok(TrunkRow {
+        id,
+        account,
+        name: row.try_get("name")?,
+        kind: parsed(row, "kind", |word| match word {
+            "sip" => Some(TrunkKind::Sip),
+            "simulated" => Some(TrunkKind::Simulated),
+            _ => None,
+        })?,
+        host: row.try_get("host")?,
+        port: port.try_into().map_err(|_| StoreError::Value { field: "trunks.port" })?,
+        transport: row.try_get("transport")?,
+        username: row.try_get("username")?,
+        password,
+        digest: row.try_get("digest")?,
+        number_form: row.try_get("number_form")?,
+        prefix: row.try_get("prefix")?,
+        caller_id: row.try_get("caller_id")?,
+        priority: priority.try_into().map_err(|_| StoreError::Value { field: "trunks.priority" })?,
+        is_default: row.try_get::<i64, _>("is_default")? != 0,
+        enabled: row.try_get::<i64, _>("enabled")? != 0,
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+/// Writes a trunk, new or changed; a default one takes that from the account's others.
+pub(super) async fn put(
+    connection: &mut AnyConnection,
+    trunk: &TrunkRow,
+    master: &MasterKey,
+) -> Result<(), StoreError> {
+    if trunk.is_default {
+        let others = "UPDATE trunks SET is_default = 0 WHERE account = $1 AND id <> $2";
+        sqlx::query(others).bind(trunk.account).bind(trunk.id.to_string()).execute(&mut *connection).await?;
+    }
+    let seal = |password: &Secret| master.seal(password, &place(trunk.account, trunk.id));
+    let upsert = "INSERT INTO trunks (id, account, name, kind, host, port, transport, username, password, digest, \
+                  number_form, prefix, caller_id, priority, is_default, enabled, created_at) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+                  ON CONFLICT (id) DO UPDATE SET name = excluded.name, kind = excluded.kind, host = excluded.host, \
+                  port = excluded.port, transport = excluded.transport, username = excluded.username, \
+                  password = excluded.password, digest = excluded.digest, number_form = excluded.number_form, \
+                  prefix = excluded.prefix, caller_id = excluded.caller_id, priority = excluded.priority, \
+                  is_default = excluded.is_default, enabled = excluded.enabled";
+    sqlx::query(upsert)
+        .bind(trunk.id.to_string())
+        .bind(trunk.account)
+        .bind(trunk.name.clone())
+        .bind(kind_word(trunk.kind))
+        .bind(trunk.host.clone())
+        .bind(i64::from(trunk.port))
+        .bind(trunk.transport.clone())
+        .bind(trunk.username.clone())
+        .bind(trunk.password.as_ref().map(seal).transpose()?)
+        .bind(trunk.digest.clone())
+        .bind(trunk.number_form.clone())
+        .bind(trunk.prefix.clone())
+        .bind(trunk.caller_id.clone())
+        .bind(i64::from(trunk.priority))
+        .bind(i64::from(trunk.is_default))
+        .bind(i64::from(trunk.enabled))
+        .bind(trunk.created_at)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Makes a trunk; refuses what is not valid and names that are taken.
+    pub async fn create_trunk(&self, new: NewTrunk) -> Result<TrunkRow, StoreError> {
+        let row = new.into_row()?;
+        self.keep_trunk(&row, true).await?;
+        Ok(row)
+    }
+
+    /// Changes a trunk to what `row` says (id, account and creation stay); false if there is none such.
+    pub async fn update_trunk(&self, row: &TrunkRow) -> Result<bool, StoreError> {
+        self.keep_trunk(row, false).await
+    }
+
+    async fn keep_trunk(&self, row: &TrunkRow, new: bool) -> Result<bool, StoreError> {
+        check(row)?;
+        let _changing = self.0.changing.lock().await;
+        if self.account(row.account).is_none() {
+            return Err(
+                Refused::bad("account_not_found", format!("There is no account {}.", row.account)).into()
+            );
+        }
+        let others = self.trunks(row.account);
+        let before = others.iter().find(|trunk| trunk.id == row.id);
+        if !new && before.is_none() {
+            return Ok(false);
+        }
+        if others.iter().any(|trunk| trunk.id != row.id && trunk.name == row.name) {
+            let message = format!("The account has a trunk named {:?} already.", row.name);
+            return Err(Refused::new(409, "trunk_exists", message).into());
+        }
+        if row.name == FROM_SETTINGS && before.is_none_or(|trunk| trunk.name != FROM_SETTINGS) {
+            let message = "The name \"provider\" is kept for the trunk that the settings make.";
+            return Err(Refused::bad("invalid_trunk", message).into());
+        }
+        let mut change = self.0.writes.begin().await?;
+        put(&mut change, row, &self.0.master).await?;
+        change.commit().await?;
+        self.refresh().await?;
+        Ok(true)
+    }
+
+    /// Removes a trunk of the account (or of anyone); false if there is none such. Calls keep its name.
+    pub async fn delete_trunk(&self, account: Option<i64>, id: Id) -> Result<bool, StoreError> {
+        let _changing = self.0.changing.lock().await;
+        if self.trunk(account, id).is_none() {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM trunks WHERE id = $1").bind(id.to_string()).execute(&self.0.writes).await?;
+        self.refresh().await?;
+        Ok(true)
+    }
+}
+
+fn check(trunk: &TrunkRow) -> Result<(), Refused> {
+    let refuse = |message: String| Err(Refused::bad("invalid_trunk", message));
+    let plain = |text: &str, most: usize, extra: &[u8]| {
+        (1..=most).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
+    };
+    let quiet = |text: &str| text.len() <= 256 && !text.chars().any(char::is_control);
+    if !plain(&trunk.name, 64, b"._- ") {
+        return refuse(
+            "A trunk's name has 1 to 64 letters, digits, blanks, dots, hyphens or underscores.".into(),
+        );
+    }
+    let bare = trunk.host.trim_start_matches('[').trim_end_matches(']');
+    if !plain(&trunk.host, 253, b"._-") && bare.parse::<IpAddr>().is_err() {
+        return refuse(format!(
+            "The host {:?} is neither a host name nor an IP address (write it without sip: and port).",
+            trunk.host
+        ));
+    }
+    if trunk.port == 0 {
+        return refuse("The port must be from 1 to 65535.".into());
+    }
+    let words: [(&str, &str, &[&str]); 3] = [
+        ("transport", &trunk.transport, &["udp", "tcp"]),
+        ("digest", &trunk.digest, &["md5", "sha-256"]),
+        ("number form", &trunk.number_form, &["+e164", "e164", "national", "as-given"]),
+    ];
+    for (what, given, known) in words {
+        if !known.contains(&given) {
+            return refuse(format!("The {what} {given:?} is not known; there are {}.", known.join(", ")));
+        }
+    }
+    if trunk.prefix.as_deref().is_some_and(|prefix| !plain(prefix, 16, b"+*#")) {
+        return refuse("The prefix has at most 16 digits, letters, +, * or #.".into());
+    }
+    if trunk.caller_id.as_deref().is_some_and(|number| !plain(number, 64, b"+*#._-")) {
+        return refuse(
+            "The caller ID must be a number such as +12025550123, or a name without blanks.".into(),
+        );
+    }
+    let username = trunk.username.as_deref().unwrap_or_default();
+    let password = trunk.password.as_ref().map(Secret::expose).unwrap_or_default();
+    if !quiet(username) || !quiet(password) {
+        return refuse("User name and password have at most 256 bytes and no control characters.".into());
+    }
+    Ok(())
+}
