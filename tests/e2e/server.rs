@@ -141,12 +141,6 @@ impl Server {
         command
     }
 
-    /// Changes the environment of the next start.
-    pub fn set_env(&mut self, name: &str, value: &str) {
-        self.env.retain(|(known, _)| known != name);
-        self.env.push((name.to_owned(), value.to_owned()));
-    }
-
     /// Its process; fails the test when it was stopped.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("a running server")

@@ -98,12 +98,6 @@ impl Sound {
         Sound(self.0[first..last].to_vec())
     }
 
-    /// Seconds from `start` up to `end`, as far as they exist.
-    pub fn between(&self, start: f64, end: f64) -> Sound {
-        let at = |seconds: f64| ((seconds * f64::from(RATE)) as usize).min(self.0.len());
-        Sound(self.0[at(start)..at(end)].to_vec())
-    }
-
     /// The longest run of silence within, in milliseconds.
     pub fn longest_gap_ms(&self) -> f64 {
         let threshold = self.threshold();
