@@ -23,7 +23,8 @@ fn an_account_sees_its_own_calls_only() {
     let ours = server.say_to("+12025550102");
 
     let seen = server.request_as(&acme, "GET", "/api/calls/history", Body::Empty).expect(200).json();
-    let ids: Vec<&str> = seen["calls"].as_array().unwrap().iter().filter_map(|c| c["callId"].as_str()).collect();
+    let ids: Vec<&str> =
+        seen["calls"].as_array().unwrap().iter().filter_map(|c| c["callId"].as_str()).collect();
     assert_eq!(ids, [&*theirs]);
     for (method, path) in [
         ("GET", format!("/api/calls/status/{ours}")),
@@ -46,8 +47,12 @@ fn an_account_sees_its_own_calls_only() {
     // Nothing of the operator's is in reach either.
     let keys = server.request_as(&acme, "GET", "/v1/keys", Body::Empty).expect(200).json();
     assert!(keys["data"].as_array().unwrap().iter().all(|key| key["account"] == 1), "{keys:#}");
-    server.request_as(&acme, "POST", "/v1/keys", Body::Json(json!({ "name": "x", "operator": true }))).expect(403);
-    server.request_as(&acme, "POST", "/v1/keys", Body::Json(json!({ "name": "x", "account": 0 }))).expect(403);
+    server
+        .request_as(&acme, "POST", "/v1/keys", Body::Json(json!({ "name": "x", "operator": true })))
+        .expect(403);
+    server
+        .request_as(&acme, "POST", "/v1/keys", Body::Json(json!({ "name": "x", "account": 0 })))
+        .expect(403);
     server.request_as(&acme, "GET", "/v1/trunks?account=0", Body::Empty).expect(403);
 }
 
@@ -80,7 +85,12 @@ fn a_revoked_key_opens_nothing_and_the_last_operator_key_stays() {
     server.request_as(key, "GET", "/v1/calls", Body::Empty).expect(401);
 
     let keys = server.get("/v1/keys").expect(200).json();
-    let own = keys["data"].as_array().unwrap().iter().find(|key| key["operator"] == true).expect("an operator's key");
+    let own = keys["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["operator"] == true)
+        .expect("an operator's key");
     server.request("DELETE", &format!("/v1/keys/{}", own["id"].as_str().unwrap()), Body::Empty).expect(409);
     // Only its hash is stored.
     let database = std::fs::read(server.data().join("trunkline.db")).unwrap();
@@ -101,8 +111,14 @@ fn our_own_face_refuses_with_problem_documents() {
     let reply = crate::http::send("GET", &server.url("/v1/calls"), &[], Body::Empty).expect(401);
     assert_eq!(reply.content_type, "application/problem+json");
     let problem = reply.json();
-    assert_eq!((&problem["code"], &problem["status"]), (&json!("missing_api_key"), &json!(401)), "{problem:#}");
-    assert!(problem["request_id"].is_string() && problem["detail"].is_string() && problem["hint"].is_string());
+    assert_eq!(
+        (&problem["code"], &problem["status"]),
+        (&json!("missing_api_key"), &json!(401)),
+        "{problem:#}"
+    );
+    assert!(
+        problem["request_id"].is_string() && problem["detail"].is_string() && problem["hint"].is_string()
+    );
     for (body, what) in [
         (json!({ "to": "12", "say": "a" }), "number"),
         (json!({ "to": "+12025550123" }), "nothing to do"),
@@ -118,7 +134,11 @@ fn our_own_face_refuses_with_problem_documents() {
     }
     assert_eq!(server.history_len(), 0);
     let openapi = server.get("/openapi.json").expect(200).json();
-    assert!(openapi["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", openapi["openapi"]);
+    assert!(
+        openapi["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")),
+        "{}",
+        openapi["openapi"]
+    );
     let metrics = crate::http::send("GET", &server.url("/metrics"), &[], Body::Empty).expect(200).text();
     assert!(metrics.contains("trunkline"), "{metrics}");
 }

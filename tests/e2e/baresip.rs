@@ -83,6 +83,10 @@ fn speech_arrives_at_the_phone() {
     server.wait_for_end(&id, "completed");
     let (heard, sent) = (phone.heard().active(), server.recording(&id).sent.active());
     assert!(heard.rms() > 0.01, "speech arrived: {}", heard.rms());
-    assert!(sent.seconds() > 1.5 && (heard.seconds() / sent.seconds() - 1.0).abs() < 0.05,
-        "{} s were sent, {} s heard", sent.seconds(), heard.seconds());
+    assert!(
+        sent.seconds() > 1.5 && (heard.seconds() / sent.seconds() - 1.0).abs() < 0.05,
+        "{} s were sent, {} s heard",
+        sent.seconds(),
+        heard.seconds()
+    );
 }

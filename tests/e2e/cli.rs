@@ -22,7 +22,8 @@ fn a_call_is_shown_and_its_end_is_the_exit_code() {
     for word in ["ringing", "in-progress", "Hello from the terminal.", "heard", "recording", "completed"] {
         assert!(out.contains(word), "{word:?} is missing in:\n{out}{err}");
     }
-    let path = out.lines().find_map(|line| line.strip_prefix("recording: ")).expect("where the recording lies");
+    let path =
+        out.lines().find_map(|line| line.strip_prefix("recording: ")).expect("where the recording lies");
     let recording = sound::Recording::read(&std::fs::read(path.trim()).expect("the recording"));
     assert!(recording.sent.rms() > 0.005);
 
@@ -67,7 +68,8 @@ fn keys_are_made_listed_and_revoked() {
         .to_owned();
     server.secret(&key);
     server.request_as(&key, "GET", "/api/calls/history", crate::http::Body::Empty).expect(200);
-    let body = crate::http::Body::Json(json!({ "fromNumber": "1234567", "toNumber": "+12025550123", "text": "a" }));
+    let body =
+        crate::http::Body::Json(json!({ "fromNumber": "1234567", "toNumber": "+12025550123", "text": "a" }));
     server.request_as(&key, "POST", "/api/calls/initiate", body).expect(403);
 
     let (code, out, err) = run(&server, &["keys", "list"]);
@@ -90,7 +92,19 @@ fn trunks_are_added_and_listed_without_their_password() {
     let file = file.to_str().unwrap();
     let (code, out, err) = run(
         &server,
-        &["trunks", "add", "acme", "--host", "127.0.0.1", "--port", "5099", "--username", "u", "--password-file", file],
+        &[
+            "trunks",
+            "add",
+            "acme",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "5099",
+            "--username",
+            "u",
+            "--password-file",
+            file,
+        ],
     );
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, err) = run(&server, &["trunks", "list"]);
@@ -133,7 +147,13 @@ fn the_socket_and_the_data_are_the_owners_alone() {
 
 #[test]
 fn help_is_there_without_a_server() {
-    for arguments in [&["--help"][..], &["call", "--help"], &["keys", "--help"], &["trunks", "--help"], &["serve", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["call", "--help"],
+        &["keys", "--help"],
+        &["trunks", "--help"],
+        &["serve", "--help"],
+    ] {
         let output = Command::new(TRUNKLINE).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -179,7 +199,8 @@ fn demo_places_a_call_and_keeps_serving() {
         .find(|word| word.starts_with("tl_") && word.len() > 20)
         .unwrap_or_else(|| panic!("no key in:\n{said}"));
     let url = format!("http://127.0.0.1:{http}/api/calls/history");
-    let reply = crate::http::send("GET", &url, &[("X-API-Key", key)], crate::http::Body::Empty).expect(200).json();
+    let reply =
+        crate::http::send("GET", &url, &[("X-API-Key", key)], crate::http::Body::Empty).expect(200).json();
     assert_eq!(reply["calls"][0]["status"], "completed", "{reply:#}");
     process.signal("TERM");
     assert!(process.wait(std::time::Duration::from_secs(10)).success());

@@ -58,10 +58,9 @@ fn curl(server: &Server, line: &str, call: &str) -> Option<(u16, Value)> {
 fn every_curl_line_works_as_printed() {
     let server = Server::simulated();
     let mut ids = Vec::new();
-    for (line, audio_file) in [
-        (CALL_WITH_TTS, r"tts_<digits>.wav"),
-        (CALL_WITH_AUDIO_FILE, "uploads/audio_1640995200000.mp3"),
-    ] {
+    for (line, audio_file) in
+        [(CALL_WITH_TTS, r"tts_<digits>.wav"), (CALL_WITH_AUDIO_FILE, "uploads/audio_1640995200000.mp3")]
+    {
         let Some((status, body)) = curl(&server, line, "") else { return };
         assert_eq!(status, 200, "{body}");
         assert_eq!(body["success"], true);
@@ -125,7 +124,8 @@ fn both_requests_and_all_number_formats_of_the_guide_are_taken() {
         server.post(&format!("/api/calls/end/{}", reply["callId"].as_str().unwrap()), json!({})).expect(200);
     }
     // The other way to ask, "path/to/audio.mp3", is a placeholder: a file has to be uploaded first.
-    let body = json!({ "fromNumber": "+1234567890", "toNumber": "+1987654321", "audioFile": "path/to/audio.mp3" });
+    let body =
+        json!({ "fromNumber": "+1234567890", "toNumber": "+1987654321", "audioFile": "path/to/audio.mp3" });
     let reply = server.post("/api/calls/initiate", body).expect(400).json();
     assert!(reply["code"].as_str().is_some_and(|code| code.starts_with("audio_file")), "{reply}");
 }
@@ -157,7 +157,9 @@ fn history_is_filtered_and_paged() {
 fn the_environment_variables_of_the_guide_make_the_default_trunk() {
     let folder = tempfile::tempdir().unwrap();
     let password = "trunk-password-4711";
-    let Some(callee) = Sipp::start(folder.path(), "challenge-401", "udp", &[("password", password)]) else { return };
+    let Some(callee) = Sipp::start(folder.path(), "challenge-401", "udp", &[("password", password)]) else {
+        return;
+    };
     let mut server = Server::setup()
         .env("TRUNKLINE_COUNTRIES", "US")
         .env("SIP_PROVIDER_HOST", "127.0.0.1")

@@ -89,7 +89,10 @@ fn over_udp() {
         socket.send_to(&message, server.sip()).unwrap();
         let mut reply = [0; 65536];
         while let Ok((length, _)) = socket.recv_from(&mut reply) {
-            assert!(reply[..length].starts_with(b"SIP/2.0 "), "{name} was answered with something that is no response");
+            assert!(
+                reply[..length].starts_with(b"SIP/2.0 "),
+                "{name} was answered with something that is no response"
+            );
         }
     }
     for message in damaged(2000) {
@@ -146,7 +149,8 @@ fn strangers_cannot_place_calls() {
         socket.send_to(request.as_bytes(), server.sip()).unwrap();
         let mut reply = [0; 65536];
         let status = loop {
-            let (length, _) = socket.recv_from(&mut reply).unwrap_or_else(|_| panic!("{method} got no answer"));
+            let (length, _) =
+                socket.recv_from(&mut reply).unwrap_or_else(|_| panic!("{method} got no answer"));
             let text = String::from_utf8_lossy(&reply[..length]).into_owned();
             let status: u16 = text[8..11].parse().unwrap();
             if status >= 200 {

@@ -26,7 +26,8 @@ fn asked_to_end_it_lets_calls_finish() {
 
 #[test]
 fn at_the_end_of_the_grace_time_calls_are_hung_up_with_bye() {
-    let mut server = Server::setup().env("TRUNKLINE_COUNTRIES", "US").env("TRUNKLINE_DRAIN_GRACE", "1s").start();
+    let mut server =
+        Server::setup().env("TRUNKLINE_COUNTRIES", "US").env("TRUNKLINE_DRAIN_GRACE", "1s").start();
     let Some(callee) = Sipp::start(server.folder(), "answer", "udp", &[]) else { return };
     server.trunk(callee.port, json!({}));
     let file = server.upload("tone.wav", sound::tone_wav(600.0, 20.0));
@@ -52,7 +53,8 @@ fn while_it_drains_new_calls_are_refused() {
     std::thread::sleep(Duration::from_millis(300));
     let url = server.url("/api/calls/initiate");
     let body = json!({ "fromNumber": "+12025550100", "toNumber": "+12025550123", "text": "Hello." });
-    let reply = crate::http::try_send("POST", &url, &[("X-API-Key", &server.key)], crate::http::Body::Json(body));
+    let reply =
+        crate::http::try_send("POST", &url, &[("X-API-Key", &server.key)], crate::http::Body::Json(body));
     // Either the door is closed, or it says that it is closing.
     if let Ok(reply) = reply {
         assert_eq!(reply.status, 503, "{}", reply.text());

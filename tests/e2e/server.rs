@@ -76,8 +76,17 @@ impl Setup {
             ("TRUNKLINE_BOOTSTRAP_KEY".to_owned(), key.clone()),
         ];
         env.extend(self.env);
-        let mut server =
-            Server { process: None, starts: 0, http, sip, key: key.clone(), secrets: vec![key], env, folder, _turn: turn };
+        let mut server = Server {
+            process: None,
+            starts: 0,
+            http,
+            sip,
+            key: key.clone(),
+            secrets: vec![key],
+            env,
+            folder,
+            _turn: turn,
+        };
         server.start();
         server
     }
@@ -186,7 +195,8 @@ impl Server {
     #[track_caller]
     pub fn request_as(&self, key: &str, method: &str, path: &str, body: Body) -> Reply {
         let bearer = format!("Bearer {key}");
-        let header = if path.starts_with("/api/") { ("X-API-Key", key) } else { ("Authorization", bearer.as_str()) };
+        let header =
+            if path.starts_with("/api/") { ("X-API-Key", key) } else { ("Authorization", bearer.as_str()) };
         http::send(method, &self.url(path), &[header], body)
     }
 

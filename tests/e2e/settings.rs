@@ -82,7 +82,11 @@ fn a_trunk_beyond_loopback_needs_sip_beyond_loopback() {
     let folder = tempfile::tempdir().unwrap();
     let line = refuses_to_start(
         folder.path(),
-        &[("SIP_PROVIDER_HOST", "sip.yourprovider.com"), ("SIP_USERNAME", "u"), ("SIP_PASSWORD", "never-shown-4711")],
+        &[
+            ("SIP_PROVIDER_HOST", "sip.yourprovider.com"),
+            ("SIP_USERNAME", "u"),
+            ("SIP_PASSWORD", "never-shown-4711"),
+        ],
     );
     assert!(line.contains("sip.yourprovider.com") && line.contains("sip_listen"), "{line}");
     assert!(!line.contains("never-shown-4711"));
@@ -110,7 +114,8 @@ fn without_the_demonstration_there_is_no_simulated_network() {
     let server = Server::setup().env("TRUNKLINE_DEMO", "0").start();
     let trunks = server.get("/v1/trunks").expect(200).json();
     assert_eq!(trunks["data"], serde_json::json!([]));
-    let body = serde_json::json!({ "fromNumber": "+12025550100", "toNumber": "+12025550123", "text": "Hello." });
+    let body =
+        serde_json::json!({ "fromNumber": "+12025550100", "toNumber": "+12025550123", "text": "Hello." });
     let reply = server.post("/api/calls/initiate", body).expect(400).json();
     assert_eq!(reply["code"], "no_trunk", "{reply}");
 }

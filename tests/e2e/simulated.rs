@@ -30,7 +30,10 @@ fn each_refusing_callee_ends_the_call_in_its_own_state() {
 fn nobody_answers_until_our_timer_ends_it() {
     let server = Server::simulated();
     let reply = server
-        .post("/v1/calls", json!({ "to": "+12025550102", "from": "+12025550100", "say": "Hello.", "ring_timeout_s": 2 }))
+        .post(
+            "/v1/calls",
+            json!({ "to": "+12025550102", "from": "+12025550100", "say": "Hello.", "ring_timeout_s": 2 }),
+        )
         .expect(201)
         .json();
     let id = reply["id"].as_str().unwrap();

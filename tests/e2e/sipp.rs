@@ -67,7 +67,9 @@ fn refusals_keep_their_meaning() {
     let mut server = Server::for_trunks();
     let mut running = Vec::new();
     for (index, (refusal, state, code)) in table.into_iter().enumerate() {
-        let Some(callee) = Sipp::start(server.folder(), "refuse", "udp", &[("refusal", refusal)]) else { return };
+        let Some(callee) = Sipp::start(server.folder(), "refuse", "udp", &[("refusal", refusal)]) else {
+            return;
+        };
         let name = format!("provider-{index}");
         // One trunk at a time, so that none is a second attempt for another.
         server.trunk(callee.port, json!({ "name": name }));
@@ -134,7 +136,9 @@ fn a_challenge_is_answered_with_the_right_digest() {
 #[test]
 fn a_wrong_password_is_said_so_and_tried_once() {
     let trunk = json!({ "username": "gateway", "password": "wrong-password" });
-    let Some((server, callee)) = against("challenge-401", &[("password", "right-password")], trunk) else { return };
+    let Some((server, callee)) = against("challenge-401", &[("password", "right-password")], trunk) else {
+        return;
+    };
     let id = server.say_to(CALLEE);
     let call = server.wait_for_end(&id, "failed");
     assert_eq!(call["cause"]["sipStatus"], 403, "{call:#}");
@@ -145,7 +149,9 @@ fn a_wrong_password_is_said_so_and_tried_once() {
 
 #[test]
 fn a_challenge_without_credentials_names_the_trunk() {
-    let Some((server, callee)) = against("refuse", &[("refusal", "407 Proxy Authentication Required")], json!({})) else {
+    let Some((server, callee)) =
+        against("refuse", &[("refusal", "407 Proxy Authentication Required")], json!({}))
+    else {
         return;
     };
     let id = server.say_to(CALLEE);
@@ -184,7 +190,8 @@ fn early_media_is_no_answer() {
 
 #[test]
 fn a_callee_who_sends_no_sound_is_hung_up_on() {
-    let mut server = Server::setup().env("TRUNKLINE_COUNTRIES", "US").env("TRUNKLINE_SILENCE_TIMEOUT", "2s").start();
+    let mut server =
+        Server::setup().env("TRUNKLINE_COUNTRIES", "US").env("TRUNKLINE_SILENCE_TIMEOUT", "2s").start();
     let Some(callee) = Sipp::start(server.folder(), "silent", "udp", &[]) else { return };
     server.trunk(callee.port, json!({}));
     let file = server.upload("tone.wav", sound::tone_wav(700.0, 20.0));
@@ -209,10 +216,13 @@ fn a_longest_duration_holds() {
 
 #[test]
 fn the_next_trunk_is_tried_only_where_nobody_can_have_rung() {
-    let second = |folder: &Path, scenario: &str, values: &[(&str, &str)]| Sipp::start(folder, scenario, "udp", values);
+    let second =
+        |folder: &Path, scenario: &str, values: &[(&str, &str)]| Sipp::start(folder, scenario, "udp", values);
     // A received 503 before any ringing: the second trunk gets the call.
     let mut server = Server::for_trunks();
-    let Some(full) = second(server.folder(), "refuse", &[("refusal", "503 Service Unavailable")]) else { return };
+    let Some(full) = second(server.folder(), "refuse", &[("refusal", "503 Service Unavailable")]) else {
+        return;
+    };
     let Some(good) = second(server.folder(), "answer", &[]) else { return };
     server.trunk(full.port, json!({ "name": "full" }));
     server.trunk(good.port, json!({ "name": "good", "default": false }));

@@ -113,7 +113,8 @@ impl Sound {
     /// The frequency of the one tone it holds, from its zero crossings; the median over 100 ms windows,
     /// so that a few damaged ones do not shift it. `None` for silence.
     pub fn frequency(&self) -> Option<f64> {
-        let mut found: Vec<f64> = self.0.chunks_exact(RATE as usize / 10).filter_map(crossing_frequency).collect();
+        let mut found: Vec<f64> =
+            self.0.chunks_exact(RATE as usize / 10).filter_map(crossing_frequency).collect();
         found.sort_by(f64::total_cmp);
         found.get(found.len() / 2).copied()
     }

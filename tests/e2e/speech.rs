@@ -16,14 +16,19 @@ fn what_is_said_is_heard() {
     }
     let server = Server::simulated();
     let text = "Good morning. Your table for four is ready at half past seven.";
-    let id = server.initiate(json!({ "fromNumber": "+12025550100", "toNumber": "+12025550105", "text": text }));
+    let id =
+        server.initiate(json!({ "fromNumber": "+12025550100", "toNumber": "+12025550105", "text": text }));
     let call = server.wait_for_end(&id, "completed");
     let recording = server.recording(&id);
     let sent = recording.sent.active();
     assert!((2.0..8.0).contains(&sent.seconds()), "{} s", sent.seconds());
     assert!(sent.rms() > 0.01, "{}", sent.rms());
     let ms = call["durationMs"].as_i64().unwrap() as f64;
-    assert!(ms / 1000.0 > sent.seconds() && ms / 1000.0 < sent.seconds() + 3.0, "{} s in {ms} ms", sent.seconds());
+    assert!(
+        ms / 1000.0 > sent.seconds() && ms / 1000.0 < sent.seconds() + 3.0,
+        "{} s in {ms} ms",
+        sent.seconds()
+    );
     let heard = recording.heard.active();
     assert!((heard.seconds() / sent.seconds() - 1.0).abs() < 0.1, "the echo brings it back whole");
 }
@@ -93,7 +98,8 @@ fn an_openai_compatible_server_speaks() {
 
 #[test]
 fn a_speech_service_that_fails_is_said_so_and_nobody_is_dialled() {
-    let body = br#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota"}}"#.to_vec();
+    let body =
+        br#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota"}}"#.to_vec();
     let speaker = Double::start(429, "application/json", body);
     let server = Server::setup()
         .env("TRUNKLINE_SPEECH_ENGINE", "openai")
@@ -152,7 +158,9 @@ fn whole(request: &[u8]) -> bool {
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let length = head
         .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>()))
+        .find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>())
+        })
         .and_then(Result::ok)
         .unwrap_or(0);
     body.len() >= length

@@ -76,7 +76,9 @@ impl Process {
     /// Waits until its log holds `text`.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str, limit: Duration) {
-        wait_for(&format!("{text:?} in the log of {}", self.name), limit, || self.log().contains(text).then_some(()));
+        wait_for(&format!("{text:?} in the log of {}", self.name), limit, || {
+            self.log().contains(text).then_some(())
+        });
     }
 
     /// Its exit, waited for.

@@ -50,10 +50,33 @@ fn every_field_of_initiate() {
         cases.extend([(field, json!("+1202555\u{0}0123")), (field, json!("a\u{7}b\u{1b}[2J"))]);
     }
     for number in [
-        "hello", "+", "123", "112", "911", "123456", "+1234567890123456", "12025550123x", "++12025550123",
-        "+1202555O123", "١٢٠٢٥٥٥٠١٢٣", "+12025550123\r\nX-Injected: yes", "+1202555\n0123", "@", "user@", "@domain.com",
-        "sip:", "sips:", "sip:@", "http://example.com", "../../etc/passwd", "user@domain.com\r\nVia: x", "a b@c d",
-        "user@do main.com", "<sip:a@b>", "-7", "0x1234567",
+        "hello",
+        "+",
+        "123",
+        "112",
+        "911",
+        "123456",
+        "+1234567890123456",
+        "12025550123x",
+        "++12025550123",
+        "+1202555O123",
+        "١٢٠٢٥٥٥٠١٢٣",
+        "+12025550123\r\nX-Injected: yes",
+        "+1202555\n0123",
+        "@",
+        "user@",
+        "@domain.com",
+        "sip:",
+        "sips:",
+        "sip:@",
+        "http://example.com",
+        "../../etc/passwd",
+        "user@domain.com\r\nVia: x",
+        "a b@c d",
+        "user@do main.com",
+        "<sip:a@b>",
+        "-7",
+        "0x1234567",
     ] {
         cases.push(("toNumber", json!(number)));
     }
@@ -61,10 +84,27 @@ fn every_field_of_initiate() {
         cases.push(("fromNumber", json!(number)));
     }
     for file in [
-        "../trunkline.db", "uploads/../../trunkline.db", "/etc/passwd", "uploads//etc/passwd", "uploads/", "uploads",
-        ".", "..", "uploads/..", "../uploads/../elsewhere.wav", "..\\elsewhere.wav", "file:///etc/passwd",
-        "http://127.0.0.1/a.mp3", "uploads/nobody-uploaded-this.mp3", "uploads/noise.mp3", "noise.mp3",
-        "uploads/empty.wav", "uploads/link.wav", "uploads/audio_1640995200000.mp3\u{0}.wav", "path/to/audio.mp3", "~",
+        "../trunkline.db",
+        "uploads/../../trunkline.db",
+        "/etc/passwd",
+        "uploads//etc/passwd",
+        "uploads/",
+        "uploads",
+        ".",
+        "..",
+        "uploads/..",
+        "../uploads/../elsewhere.wav",
+        "..\\elsewhere.wav",
+        "file:///etc/passwd",
+        "http://127.0.0.1/a.mp3",
+        "uploads/nobody-uploaded-this.mp3",
+        "uploads/noise.mp3",
+        "noise.mp3",
+        "uploads/empty.wav",
+        "uploads/link.wav",
+        "uploads/audio_1640995200000.mp3\u{0}.wav",
+        "path/to/audio.mp3",
+        "~",
         "uploads/%2e%2e/elsewhere.wav",
     ] {
         cases.push(("audioFile", json!(file)));
@@ -111,7 +151,8 @@ fn bodies_that_are_no_json() {
         ("two values", br#"{"toNumber":"+12025550123","fromNumber":"1","text":"a"} {}"#),
         ("twice the same field", br#"{"toNumber":"+12025550123","toNumber":"+12025550124","text":"a"}"#),
     ] {
-        let reply = server.request("POST", "/api/calls/initiate", Body::Raw("application/json", bytes.to_vec()));
+        let reply =
+            server.request("POST", "/api/calls/initiate", Body::Raw("application/json", bytes.to_vec()));
         refused(reply, &[400], what);
     }
     let huge = vec![b' '; 3 << 20];
@@ -133,12 +174,17 @@ fn uploads_that_are_no_sound() {
     refused(file("audio", "a.mp3", b""), &[400], "an empty file");
     refused(file("audio", "a.mp3", b"This is text, not sound."), &[400], "text");
     refused(file("audio", "a.wav", &wav[..30]), &[400], "half a header");
-    refused(file("audio", "a.wav", b"RIFF\xff\xff\xff\xffWAVEfmt \xff\xff\xff\xff"), &[400], "a lying header");
+    refused(
+        file("audio", "a.wav", b"RIFF\xff\xff\xff\xffWAVEfmt \xff\xff\xff\xff"),
+        &[400],
+        "a lying header",
+    );
     refused(file("audio", "a.mp3", &[0x7f; 65536]), &[400], "noise");
     refused(file("file", "a.wav", &wav), &[400], "another field");
     refused(file("audio", "a.wav", &vec![0; 11 << 20]), &[400, 413], "11 MiB");
     refused(server.post("/api/audio/upload", json!({ "audio": "a" })), &[400, 415], "JSON");
-    let broken = Body::Raw("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-da".to_vec());
+    let broken =
+        Body::Raw("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-da".to_vec());
     refused(server.request("POST", "/api/audio/upload", broken), &[400], "half a form");
     let after = std::fs::read_dir(server.data().join("uploads")).unwrap().count();
     assert_eq!(after, before, "nothing was kept");
@@ -153,16 +199,30 @@ fn uploads_that_are_no_sound() {
 fn ids_and_queries() {
     let server = Server::simulated();
     for id in [
-        "nonsense", "000000000000000000000000", "..%2f..%2fetc%2fpasswd", "%00", "%0d%0aX-Injected:%20yes", "-1",
-        "1%27%20OR%20%271%27=%271", "%ff%fe", &"a".repeat(5000),
+        "nonsense",
+        "000000000000000000000000",
+        "..%2f..%2fetc%2fpasswd",
+        "%00",
+        "%0d%0aX-Injected:%20yes",
+        "-1",
+        "1%27%20OR%20%271%27=%271",
+        "%ff%fe",
+        &"a".repeat(5000),
     ] {
         refused(server.get(&format!("/api/calls/status/{id}")), &[400, 404], &format!("status/{id:.40}"));
         let reply = server.post(&format!("/api/calls/end/{id}"), json!({}));
         refused(reply, &[400, 404], &format!("end/{id:.40}"));
     }
     for query in [
-        "limit=0", "limit=-1", "limit=201", "limit=many", "limit=99999999999999999999", "status=nonsense",
-        "status=%00", "after=nonsense", "limit=1&limit=2",
+        "limit=0",
+        "limit=-1",
+        "limit=201",
+        "limit=many",
+        "limit=99999999999999999999",
+        "status=nonsense",
+        "status=%00",
+        "after=nonsense",
+        "limit=1&limit=2",
     ] {
         refused(server.get(&format!("/api/calls/history?{query}")), &[400], query);
     }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::ports;
 use crate::sound::{self, Sound};
 use crate::tool::{self, Process, wait_for};
-use crate::ports;
 
 /// The tone it plays into the call, in Hz.
 pub const TONE: f64 = 440.0;
@@ -84,7 +84,10 @@ impl Baresip {
         self.process.wait_for_log("packets:", Duration::from_secs(10));
         let file = wait_for("the file of what baresip heard", Duration::from_secs(5), || {
             let entries = std::fs::read_dir(&self.folder).ok()?;
-            entries.flatten().map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            entries
+                .flatten()
+                .map(|entry| entry.path())
+                .find(|path| path.to_string_lossy().ends_with("-dec.wav"))
         });
         sound::read_wav(&std::fs::read(file).expect("what baresip heard")).remove(0)
     }

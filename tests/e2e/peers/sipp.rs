@@ -84,5 +84,9 @@ impl Sipp {
 pub fn is_bound(port: u16, transport: &str) -> bool {
     let table = std::fs::read_to_string(format!("/proc/net/{transport}")).unwrap_or_default();
     let wanted = format!(":{port:04X}");
-    table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&wanted))
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .any(|local| local.ends_with(&wanted))
 }
