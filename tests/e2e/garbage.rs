@@ -10,10 +10,11 @@ use crate::server::Server;
 
 /// The messages of RFC 4475, each exactly as its appendix has it.
 fn torture() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpora/rfc4475");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sip/tests/corpora/rfc4475");
     let mut messages: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
         .expect("the torture messages")
         .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "dat"))
         .map(|entry| (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()))
         .collect();
     messages.sort();
