@@ -51,7 +51,7 @@ fn a_wrong_password_and_an_unknown_number() {
 
     server.secret(PASSWORD);
     let patch = crate::http::Body::Json(json!({ "password": PASSWORD }));
-    server.request("PATCH", "/v1/trunks/provider", patch).expect(200);
+    server.request("PATCH", "/v1/trunks/carrier", patch).expect(200);
     let id = server.say_to(CALLEE);
     let call = server.wait_for_end(&id, "failed");
     assert_eq!(call["cause"]["code"], "unallocated_number", "nobody is registered: {call:#}");

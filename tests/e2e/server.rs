@@ -284,7 +284,7 @@ impl Server {
     #[track_caller]
     pub fn trunk(&mut self, port: u16, more: Value) -> Value {
         let mut body = json!({
-            "name": "provider", "host": "127.0.0.1", "port": port,
+            "name": "carrier", "host": "127.0.0.1", "port": port,
             "caller_id": "+12025550100", "default": true,
         });
         if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {

@@ -106,7 +106,7 @@ fn a_wrong_master_key_is_a_start_up_error() {
     assert!(line.to_lowercase().contains("master") && !line.contains(wrong), "{line}");
     // With its own key it is as before.
     server.start();
-    assert!(server.get("/v1/trunks").expect(200).text().contains("provider"));
+    assert!(server.get("/v1/trunks").expect(200).text().contains("carrier"));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn answers_and_both_sides_are_heard(transport: &str) {
     server.wait_for_state(&id, &["ringing", "in-progress"], Duration::from_secs(5));
     let call = server.wait_for_end(&id, "completed");
     callee.is_content();
-    assert_eq!(call["trunk"], "provider", "{call:#}");
+    assert_eq!(call["trunk"], "carrier", "{call:#}");
     let ms = call["durationMs"].as_i64().unwrap();
     assert!((3000..5000).contains(&ms), "the clip, half a second, and the end: {call:#}");
 
@@ -252,7 +252,7 @@ fn the_simulated_network_never_stands_in_for_a_trunk() {
     server.trunk(port, json!({ "transport": "tcp" }));
     let id = server.say_to(CALLEE);
     let call = server.wait_for_end(&id, "failed");
-    assert_eq!(call["trunk"], "provider", "{call:#}");
+    assert_eq!(call["trunk"], "carrier", "{call:#}");
     assert!(call["cause"]["hint"].is_string(), "it says what to try: {call:#}");
     assert_eq!(call["answeredAt"], Value::Null, "{call:#}");
 }
