@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
+use call::TrunkKind;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,12 +20,11 @@ use tokio::sync::watch;
 use crate::api::{self, Door};
 use crate::config::Config;
 use crate::endpoint::Listen;
-use crate::originate::is_loopback_host;
 use crate::rtp::Media;
 use crate::secret::Secret;
 use crate::sim::Network;
 use crate::speech::Speech;
-use crate::store::{MasterKey, Store};
+use crate::store::{MasterKey, Store, TrunkRow};
 use crate::switch::{self, Switch};
 use crate::time::now_ms;
 use crate::upload::Uploads;
@@ -125,10 +125,10 @@ async fn start(config: Config, http_address: SocketAddr) -> Result<(Arc<App>, Me
     // Another provider may have been installed by a library's test; either serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be started")?;
-    let master = MasterKey::load(&config)?;
+    let master = MasterKey::load(config.master_key.as_ref(), &config.master_key_file())?;
     let store = Store::open(&config.database_url(), &master).await?;
     let bootstrap = store.bootstrap(config.demo, config.bootstrap_key.as_ref()).await?;
-    store.set_provider(config.provider.as_ref(), config.demo).await?;
+    store.set_provider(config.provider.as_ref()).await?;
     check_reach(&config, &store)?;
     store.end_orphans().await?;
     let speech = Speech::new(&config.speech, config.data_dir.join("speech"));
@@ -206,17 +206,9 @@ fn port_error(key: &str, address: SocketAddr, error: &io::Error) -> anyhow::Erro
 
 /// A trunk elsewhere cannot be reached from sockets bound to loopback: said at the start, not by the first call.
 fn check_reach(config: &Config, store: &Store) -> Result<()> {
-    if !config.sip_listen.ip().is_loopback() {
-        return Ok(());
-    }
-    for (name, host) in store.trunk_hosts() {
-        if !is_loopback_host(&host) {
-            bail!(
-                "sip_listen: SIP and RTP are bound to {}, but trunk {name:?} is at {host}, which cannot be reached from \
-                 there; set sip_listen (TRUNKLINE_SIP_LISTEN) to an address of this machine such as 0.0.0.0:5060",
-                config.sip_listen
-            );
-        }
-    }
+    let accounts = store.accounts();
+    let trunks: Vec<TrunkRow> = accounts.iter().flat_map(|account| store.trunks(account.id)).collect();
+    let real = trunks.iter().filter(|trunk| trunk.enabled && trunk.kind == TrunkKind::Sip);
+    config.check(real.map(|trunk| trunk.host.as_str()))?;
     Ok(())
 }

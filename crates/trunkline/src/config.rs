@@ -1,6 +1,6 @@
 //! Settings: `trunkline.toml`, overruled by the environment; checked whole before any port is bound.
 //!
-//! Every key stands once, in [`keys::KEYS`]; the file, the variables and the list of nearest names all come from it.
+//! Every key stands once, in `keys.rs`; the file, the variables and the list of nearest names all come from it.
 
 mod keys;
 #[cfg(test)]
@@ -315,7 +315,7 @@ impl Config {
 }
 
 /// Whether a trunk's host is this machine, as far as its name says (RFC 6761 section 6.3 for `localhost`).
-fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),

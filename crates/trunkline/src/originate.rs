@@ -8,10 +8,11 @@ use call::{AttemptKind, ClipId, Destination, Number, Policy, Strategy, TrunkKind
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::config;
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::sim;
-use crate::store::{Account, CallEvent, CallRow, TrunkRow};
+use crate::store::{Account, CallEvent, CallRow, Finish, TrunkRow, Write};
 use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
 
@@ -166,9 +167,36 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
         Ok(placed) => Ok(CallRow { sip_call_id: Some(placed.sip_call_id), ..row }),
         Err(refused) => {
             // The row is there already: it must not stay queued for ever.
-            app.store.refuse_call(id, order.account, &refused);
+            let end = refusal(id, order.account, &refused);
+            if app.store.record(Write::Finish(Box::new(end))).is_err() {
+                tracing::error!(call = %id, "a refused call could not be written as failed");
+            }
             Err(refused)
         }
+    }
+}
+
+/// The end of a call that the switch did not take.
+fn refusal(call: Id, account: i64, refused: &Refused) -> Finish {
+    let at = now_ms();
+    let cause = json!({ "code": refused.code, "text": refused.message, "hint": refused.hint });
+    let detail = json!({ "state": "failed", "cause": cause });
+    Finish {
+        call,
+        state: call::State::Failed,
+        cause_code: Some(refused.code.into()),
+        cause_text: Some(refused.message.clone()),
+        cause_hint: refused.hint.clone(),
+        sip_status: None,
+        q850: None,
+        hangup_by: Some("system".into()),
+        ringing_at: None,
+        answered_at: None,
+        ended_at: at,
+        quality: None,
+        heard: None,
+        recording: None,
+        event: CallEvent { call, account, sequence: 2, at, kind: "finished".into(), detail },
     }
 }
 
@@ -415,7 +443,7 @@ async fn resolve(app: &App, host: &str, port: u16, transport: sip::Transport) ->
 
 fn is_loopback_uri(uri: &str) -> bool {
     let Ok(uri) = sip::Uri::parse(uri) else { return false };
-    is_loopback_host(&host_of(&uri))
+    config::is_loopback(&host_of(&uri))
 }
 
 fn host_of(uri: &sip::Uri<'_>) -> String {
@@ -423,12 +451,6 @@ fn host_of(uri: &sip::Uri<'_>) -> String {
         sip::Host::Ip(ip) => ip.to_string(),
         sip::Host::Domain(name) => name.to_owned(),
     }
-}
-
-/// Whether a host is this machine, judged without asking a name server.
-pub fn is_loopback_host(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl Step {

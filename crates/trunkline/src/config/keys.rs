@@ -78,16 +78,16 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("sip_domain", TEXT, |c, v| word(v).map(|v| c.sip_domain = v)),
     Key::new("public_url", HTTP, |c, v| http(v).map(|v| c.public_url = Some(v))),
     Key::new("demo", BOOLEAN, |c, v| boolean(&mut c.demo, v)),
-    Key::new("data_dir", "a folder", |c, v| Some(c.data_dir = v.into())),
+    Key::new("data_dir", "a folder", |c, v| put(&mut c.data_dir, v.into())),
     Key::new("database_url", "an address that begins with sqlite:// or postgres://", |c, v| {
         let known = ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| v.starts_with(scheme));
         known.then(|| c.database_url = Some(v.into()))
     }),
     Key::new("master_key", "32 bytes in hex or base64", |c, v| {
         crate::store::MasterKey::parse(v).ok()?;
-        Some(c.master_key = Some(secret(v)))
+        put(&mut c.master_key, Some(secret(v)))
     }),
-    Key::new("master_key_file", "a file", |c, v| Some(c.master_key_file = Some(v.into()))),
+    Key::new("master_key_file", "a file", |c, v| put(&mut c.master_key_file, Some(v.into()))),
     Key::new("bootstrap_key", "at least 8 letters, digits or punctuation characters, no blanks", |c, v| {
         (v.len() >= 8 && v.len() <= 256 && v.bytes().all(|b| b.is_ascii_graphic()))
             .then(|| c.bootstrap_key = Some(secret(v)))
@@ -114,7 +114,7 @@ pub(super) const KEYS: &[Key] = &[
         "a level (error, warn, info, debug, trace) or a filter such as info,trunkline=debug",
         |c, v| {
             v.parse::<tracing_subscriber::filter::EnvFilter>().ok()?;
-            Some(c.log = v.into())
+            put(&mut c.log, v.into())
         },
     ),
     Key::new("log_format", "text or json", |c, v| {
@@ -123,7 +123,7 @@ pub(super) const KEYS: &[Key] = &[
             "json" => LogFormat::Json,
             _ => return None,
         };
-        Some(c.log_format = format)
+        put(&mut c.log_format, format)
     }),
     Key::new("provider.host", "a host name or IP address, without sip: and port", |c, v| {
         let name = v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
@@ -133,7 +133,7 @@ pub(super) const KEYS: &[Key] = &[
     .alias("SIP_PROVIDER_HOST"),
     Key::new("provider.port", "a port from 1 to 65535", |c, v| {
         let port = v.parse().ok().filter(|port| *port != 0)?;
-        Some(provider(c).port = port)
+        put(&mut provider(c).port, port)
     })
     .alias("SIP_PROVIDER_PORT"),
     Key::new("provider.transport", "udp or tcp", |c, v| {
@@ -160,7 +160,7 @@ pub(super) const KEYS: &[Key] = &[
             "openai" => EngineChoice::Openai,
             _ => return None,
         };
-        Some(c.speech.engine = engine)
+        put(&mut c.speech.engine, engine)
     }),
     Key::new("speech.voice", TEXT, |c, v| word(v).map(|v| c.speech.voice = Some(v))),
     Key::new("speech.language", "a language tag such as en-US", |c, v| {
@@ -260,8 +260,8 @@ fn flat(table: &toml::Table) -> Vec<(String, String)> {
 
 /// The known name nearest to `given`, if it is near enough to be meant.
 fn near(given: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let scored = known.map(|name| (strsim::jaro_winkler(given, &name), name));
-    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    let scored = known.map(|name| (strsim::normalized_damerau_levenshtein(given, &name), name));
+    scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 fn provider(config: &mut Config) -> &mut Provider {
@@ -272,9 +272,13 @@ fn secret(text: &str) -> Secret {
     Secret::from(text.to_owned())
 }
 
-fn parse(slot: &mut SocketAddr, value: &str) -> Option<()> {
-    *slot = value.parse().ok()?;
+fn put<T>(slot: &mut T, value: T) -> Option<()> {
+    *slot = value;
     Some(())
+}
+
+fn parse(slot: &mut SocketAddr, value: &str) -> Option<()> {
+    put(slot, value.parse().ok()?)
 }
 
 fn boolean(slot: &mut bool, value: &str) -> Option<()> {

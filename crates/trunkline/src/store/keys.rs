@@ -11,7 +11,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::writer::Job;
-use super::{OPERATOR, Store, StoreError, id_of, json, now_ms, parsed};
+use super::{OPERATOR, Store, StoreError, id_of, json, parsed};
+use crate::time::now_ms;
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;

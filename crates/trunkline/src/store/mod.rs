@@ -15,7 +15,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyPool, ConnectOptions, Executor, Row};
@@ -89,9 +89,9 @@ pub enum StoreError {
         /// `table.field`.
         field: &'static str,
     },
-    /// More is to be written than can be; see [`Full`].
-    #[error(transparent)]
-    Full(#[from] Full),
+    /// More is to be written than can be.
+    #[error("the database cannot keep up")]
+    Behind,
     /// The write could not be committed.
     #[error("database: {0}")]
     Write(String),
@@ -107,7 +107,7 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(refused) => refused,
-            StoreError::Full(_) => {
+            StoreError::Behind => {
                 Refused::new(503, "busy", "Too much is being written just now; nobody was dialled.")
                     .hint("Try again in a second.")
                     .retry_after(1)
@@ -170,11 +170,6 @@ impl Store {
         *self.0.memory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
-}
-
-/// The time in Unix milliseconds.
-pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 /// What to connect to, and whether that is SQLite.

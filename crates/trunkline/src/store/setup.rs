@@ -5,7 +5,8 @@ use sqlx::{AnyPool, Row};
 
 use super::trunks::{self, FROM_SETTINGS};
 use super::writer::{self, Finish};
-use super::{CallEvent, MasterKey, NewKey, NewTrunk, OPERATOR, Store, StoreError, TrunkRow, id_of, now_ms};
+use super::{CallEvent, MasterKey, NewKey, NewTrunk, OPERATOR, Store, StoreError, TrunkRow, id_of};
+use crate::time::now_ms;
 use crate::config::Provider;
 use crate::secret::Secret;
 
@@ -187,6 +188,7 @@ impl Store {
                 answered_at: None,
                 ended_at: last_at.unwrap_or(created_at),
                 quality: None,
+                heard: None,
                 recording: None,
                 event,
             };

@@ -1,1 +1,509 @@
+//! One suite, run on both databases.
 
+use std::sync::Arc;
+
+use call::{State, TrunkKind};
+use serde_json::json;
+use sqlx::Row;
+
+use super::*;
+use crate::config::Provider;
+use crate::secret::Secret;
+
+fn master() -> MasterKey {
+    MasterKey::parse(&"a1".repeat(32)).unwrap()
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::from(text.to_owned())
+}
+
+fn call_row(account: i64) -> (CallRow, CallEvent) {
+    let row = CallRow {
+        id: Id::new().unwrap(),
+        account,
+        direction: "outbound".into(),
+        face: "v1".into(),
+        from: None,
+        to: "+12025550123".into(),
+        kind: "PSTN".into(),
+        trunk: None,
+        trunk_name: None,
+        state: State::Queued,
+        cause_code: None,
+        cause_text: None,
+        cause_hint: None,
+        sip_status: None,
+        q850: None,
+        hangup_by: None,
+        sip_call_id: None,
+        audio_file: None,
+        text: Some("Grüße".into()),
+        flow: json!([{"say": "Grüße"}]),
+        recording: None,
+        created_at: now_ms(),
+        ringing_at: None,
+        answered_at: None,
+        ended_at: None,
+        quality: None,
+        heard: None,
+    };
+    let event = event(&row, 1, "state");
+    (row, event)
+}
+
+fn event(row: &CallRow, sequence: i64, kind: &str) -> CallEvent {
+    let detail = json!({"n": sequence});
+    CallEvent { call: row.id, account: row.account, sequence, at: now_ms(), kind: kind.into(), detail }
+}
+
+fn state(row: &CallRow, state: State, at: i64) -> Write {
+    Write::State { call: row.id, state, at, sip_call_id: None, trunk: None, trunk_name: None }
+}
+
+fn end(row: &CallRow, state: State, sequence: i64) -> Write {
+    Write::Finish(Box::new(Finish {
+        call: row.id,
+        state,
+        cause_code: Some("normal".into()),
+        cause_text: Some("They hung up.".into()),
+        cause_hint: None,
+        sip_status: Some(200),
+        q850: Some(16),
+        hangup_by: Some("callee".into()),
+        ringing_at: None,
+        answered_at: None,
+        ended_at: 9000,
+        quality: Some(json!({"mos": 4.4})),
+        recording: Some("x.wav".into()),
+        event: event(row, sequence, "finished"),
+    }))
+}
+
+/// Opens the database, as a process that starts does.
+async fn start(url: &str) -> Store {
+    Store::open(url, &master()).await.unwrap()
+}
+
+async fn suite(url: &str) {
+    first_start(url).await;
+    wrong_master_key(url).await;
+    keys(url).await;
+    trunks(url).await;
+    provider(url).await;
+    a_call_from_start_to_end(url).await;
+    states_only_move_forward(url).await;
+    lists(url).await;
+    a_crash(url).await;
+    a_bad_write_spoils_no_other(url).await;
+    a_full_queue_sheds_new_calls_first(url).await;
+}
+
+async fn first_start(url: &str) {
+    let store = start(url).await;
+    assert!(store.healthy().await);
+    let key = store.bootstrap(true, None).await.unwrap().new_key.unwrap();
+    assert!(key.expose().starts_with("tl_") && key.expose().len() == 43);
+    let operator = store.authenticate(key.expose(), None).unwrap();
+    assert!(
+        operator.operator
+            && operator.account == OPERATOR
+            && operator.may("keys")
+            && operator.reach().is_none()
+    );
+    assert_eq!(store.account(1).unwrap().name, "ACME Corp");
+    for account in [0, 1] {
+        let trunks = store.trunks(account);
+        assert_eq!(trunks.len(), 1);
+        assert!(trunks[0].name == "sim" && trunks[0].kind == TrunkKind::Simulated && trunks[0].is_default);
+    }
+    let other = start(url).await;
+    assert_eq!(other.bootstrap(true, Some(&secret("ignored-by-now"))).await.unwrap().new_key, None);
+    assert_eq!(other.authenticate("ignored-by-now", None), Err(AuthError::Unknown));
+    assert_eq!(other.authenticate(key.expose(), None).unwrap().key, operator.key);
+    // Without the demonstration the simulated network is no way out; with it again, it is.
+    other.bootstrap(false, None).await.unwrap();
+    assert!(!other.trunks(0)[0].enabled);
+    other.bootstrap(true, None).await.unwrap();
+    assert!(other.trunks(0)[0].enabled);
+}
+
+async fn wrong_master_key(url: &str) {
+    let wrong = MasterKey::parse(&"b2".repeat(32)).unwrap();
+    assert!(matches!(Store::open(url, &wrong).await, Err(StoreError::MasterKey)));
+}
+
+async fn keys(url: &str) {
+    let store = start(url).await;
+    let new = |name: &str| NewKey { account: 1, name: name.into(), ..NewKey::default() };
+    let tied = NewKey {
+        scopes: vec!["calls:read".into()],
+        sources: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        ..new("tied")
+    };
+    let (row, key) = store.create_key(tied).await.unwrap();
+    assert!(key.expose().starts_with(&row.prefix) && row.prefix.len() == 8);
+    let from = |address: &str| store.authenticate(key.expose(), Some(address.parse().unwrap()));
+    let identity = from("192.0.2.7").unwrap();
+    assert!(identity.may("calls:read") && !identity.may("calls:write") && identity.reach() == Some(1));
+    assert_eq!(from("::ffff:192.0.2.7"), Ok(identity));
+    assert!(from("2001:db8::1").is_ok());
+    assert_eq!(from("198.51.100.1"), Err(AuthError::Source));
+    assert_eq!(store.authenticate(key.expose(), None), Err(AuthError::Source));
+    for wrong in ["", "tl_", &key.expose()[..42], &format!("{}x", key.expose())] {
+        assert_eq!(store.authenticate(wrong, None), Err(AuthError::Unknown), "{wrong}");
+    }
+
+    store.flush().await;
+    let listed = store.keys(Some(1)).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert!(listed[0].last_used_at.is_some());
+    assert_eq!(KeyRow { last_used_at: None, ..listed[0].clone() }, row);
+    let stored = sqlx::query("SELECT * FROM keys WHERE account = 1").fetch_one(&store.0.reads).await.unwrap();
+    assert_eq!(stored.try_get::<String, _>("hash").unwrap(), hex::encode(keys::hash(key.expose())));
+
+    assert!(!store.revoke_key(Some(0), row.id).await.unwrap(), "another account's key is not to be seen");
+    assert!(store.revoke_key(Some(1), row.id).await.unwrap());
+    assert!(!store.revoke_key(Some(1), row.id).await.unwrap());
+    assert_eq!(from("192.0.2.7"), Err(AuthError::Revoked));
+
+    let operator = store.keys(Some(OPERATOR)).await.unwrap().remove(0);
+    let refused = Refused::from(store.revoke_key(None, operator.id).await.unwrap_err());
+    assert_eq!((refused.status, refused.code), (409, "last_operator_key"));
+    let bad = [
+        new(""),
+        new("bell\u{7}"),
+        NewKey { scopes: vec!["everything".into()], ..new("x") },
+        NewKey { operator: true, ..new("x") },
+        NewKey { account: 99, ..new("x") },
+    ];
+    for key in bad {
+        assert_eq!(Refused::from(store.create_key(key.clone()).await.unwrap_err()).status, 400, "{key:?}");
+    }
+}
+
+async fn trunks(url: &str) {
+    let store = start(url).await;
+    let new = |name: &str| NewTrunk {
+        account: 1,
+        name: name.into(),
+        host: "sip.example.com".into(),
+        username: Some("me".into()),
+        password: Some(secret("pa55 wörd")),
+        is_default: true,
+        ..NewTrunk::default()
+    };
+    let first = store.create_trunk(new("first")).await.unwrap();
+    let second = store.create_trunk(NewTrunk { transport: "tcp".into(), ..new("second") }).await.unwrap();
+    let defaults = |store: &Store| -> Vec<String> {
+        store.trunks(1).into_iter().filter(|trunk| trunk.is_default).map(|trunk| trunk.name).collect()
+    };
+    assert_eq!(defaults(&store), ["second"], "a new default takes that from the others");
+    assert_eq!(store.trunks(1)[0], second, "and stands first");
+    assert_eq!(start(url).await.trunk(Some(1), first.id).unwrap().password, Some(secret("pa55 wörd")));
+    let sealed = sqlx::query("SELECT password FROM trunks WHERE name = 'first'");
+    let sealed: String = sealed.fetch_one(&store.0.reads).await.unwrap().try_get("password").unwrap();
+    assert!(sealed.starts_with("v1:") && !sealed.contains("pa55"), "{sealed}");
+
+    assert_eq!(Refused::from(store.create_trunk(new("first")).await.unwrap_err()).code, "trunk_exists");
+    let changed = TrunkRow { name: "renamed".into(), password: None, priority: -3, ..second.clone() };
+    assert!(store.update_trunk(&changed).await.unwrap());
+    assert_eq!(start(url).await.trunk(None, second.id), Some(changed));
+    assert!(!store.update_trunk(&TrunkRow { id: Id::new().unwrap(), ..first.clone() }).await.unwrap());
+    assert!(store.trunk(Some(0), first.id).is_none(), "another account's trunk is not to be seen");
+    assert!(!store.delete_trunk(Some(0), first.id).await.unwrap());
+    for id in [first.id, second.id] {
+        assert!(store.delete_trunk(Some(1), id).await.unwrap());
+    }
+    let bad = [
+        new(""),
+        new("a/b"),
+        new("provider"),
+        NewTrunk { host: "sip:example.com".into(), ..new("x") },
+        NewTrunk { host: "exa mple".into(), ..new("x") },
+        NewTrunk { host: String::new(), ..new("x") },
+        NewTrunk { port: 0, ..new("x") },
+        NewTrunk { transport: "sctp".into(), ..new("x") },
+        NewTrunk { digest: "sha-512".into(), ..new("x") },
+        NewTrunk { number_form: "e.164".into(), ..new("x") },
+        NewTrunk { prefix: Some("9;drop".into()), ..new("x") },
+        NewTrunk { caller_id: Some("\"x\" <sip:y>".into()), ..new("x") },
+        NewTrunk { username: Some("a\r\nb".into()), ..new("x") },
+    ];
+    for trunk in bad {
+        assert_eq!(
+            Refused::from(store.create_trunk(trunk.clone()).await.unwrap_err()).code,
+            "invalid_trunk",
+            "{trunk:?}"
+        );
+    }
+    assert!(store.create_trunk(NewTrunk { host: "[2001:db8::1]".into(), ..new("v6") }).await.is_ok());
+    let v6 = store.trunks(1)[0].id;
+    store.delete_trunk(None, v6).await.unwrap();
+}
+
+async fn provider(url: &str) {
+    let store = start(url).await;
+    let first = |account| store.trunks(account).remove(0);
+    let given =
+        Provider { host: "sip.example.com".into(), password: Some(secret("one")), ..Provider::default() };
+    store.set_provider(Some(&given)).await.unwrap();
+    for account in [0, 1] {
+        let trunk = first(account);
+        assert_eq!((&*trunk.name, trunk.is_default, trunk.enabled), ("provider", true, true));
+    }
+    let id = first(0).id;
+    let own = NewTrunk {
+        account: 1,
+        name: "own".into(),
+        host: "192.0.2.1".into(),
+        is_default: true,
+        ..NewTrunk::default()
+    };
+    let own = store.create_trunk(own).await.unwrap();
+    let given =
+        Provider { host: "sip2.example.com".into(), port: 5070, password: Some(secret("two")), ..given };
+    store.set_provider(Some(&given)).await.unwrap();
+    let trunk = first(0);
+    assert_eq!(
+        (trunk.id, &*trunk.host, trunk.port, trunk.password),
+        (id, "sip2.example.com", 5070, Some(secret("two")))
+    );
+    assert_eq!(first(1).id, own.id, "an account's own default trunk stays");
+    store.delete_trunk(None, own.id).await.unwrap();
+
+    store.set_provider(None).await.unwrap();
+    for account in [0, 1] {
+        assert_eq!((&*first(account).name, first(account).is_default), ("sim", true));
+        let provider = store.trunks(account).into_iter().find(|trunk| trunk.name == "provider").unwrap();
+        assert!(!provider.enabled && !provider.is_default);
+        store.delete_trunk(None, provider.id).await.unwrap();
+    }
+}
+
+async fn a_call_from_start_to_end(url: &str) {
+    let store = start(url).await;
+    let (row, first) = call_row(1);
+    store.create_call(&row, &first).await.unwrap();
+    assert_eq!(store.call(Some(1), row.id).await.unwrap(), Some(row.clone()));
+    assert_eq!(store.call(Some(0), row.id).await.unwrap(), None);
+    assert_eq!(store.call(None, Id::new().unwrap()).await.unwrap(), None);
+    let trunk = Id::new().unwrap();
+    let leg = Write::State {
+        call: row.id,
+        state: State::Queued,
+        at: 1,
+        sip_call_id: Some("abc@host".into()),
+        trunk: Some(trunk),
+        trunk_name: Some("sim".into()),
+    };
+    let writes = [
+        leg,
+        state(&row, State::Ringing, 2000),
+        state(&row, State::InProgress, 4000),
+        Write::Event(event(&row, 2, "say")),
+        end(&row, State::Completed, 3),
+        Write::Heard { sip_call_id: "abc@host".into(), heard: json!({"hz": 440}) },
+    ];
+    for write in writes {
+        store.record(write).unwrap();
+    }
+    store.flush().await;
+    let call = store.call(None, row.id).await.unwrap().unwrap();
+    assert_eq!(call.duration_ms(), Some(5000));
+    let expected = CallRow {
+        trunk: Some(trunk),
+        trunk_name: Some("sim".into()),
+        sip_call_id: Some("abc@host".into()),
+        state: State::Completed,
+        cause_code: Some("normal".into()),
+        cause_text: Some("They hung up.".into()),
+        sip_status: Some(200),
+        q850: Some(16),
+        hangup_by: Some("callee".into()),
+        recording: Some("x.wav".into()),
+        ringing_at: Some(2000),
+        answered_at: Some(4000),
+        ended_at: Some(9000),
+        quality: Some(json!({"mos": 4.4})),
+        heard: Some(json!({"hz": 440})),
+        ..row.clone()
+    };
+    assert_eq!(call, expected);
+    let events = store.events(row.id).await.unwrap();
+    assert_eq!(events.iter().map(|event| &*event.kind).collect::<Vec<_>>(), ["state", "say", "finished"]);
+    assert_eq!(events[0], first);
+}
+
+async fn states_only_move_forward(url: &str) {
+    let store = start(url).await;
+    let (row, first) = call_row(0);
+    store.create_call(&row, &first).await.unwrap();
+    for write in [state(&row, State::InProgress, 3), state(&row, State::Ringing, 4)] {
+        store.record(write).unwrap();
+    }
+    store.flush().await;
+    assert_eq!(store.call(None, row.id).await.unwrap().unwrap().state, State::InProgress);
+    for write in
+        [end(&row, State::Failed, 2), end(&row, State::Completed, 3), state(&row, State::InProgress, 5)]
+    {
+        store.record(write).unwrap();
+    }
+    store.flush().await;
+    let call = store.call(None, row.id).await.unwrap().unwrap();
+    assert_eq!((call.state, call.answered_at), (State::Failed, Some(3)), "the first end counts");
+    assert_eq!(store.events(row.id).await.unwrap().len(), 2, "and is told once");
+}
+
+async fn lists(url: &str) {
+    let store = start(url).await;
+    let mut made = Vec::new();
+    for (n, to) in
+        ["+442071838750", "+12025550123", "sip:a@example.com"].into_iter().cycle().take(9).enumerate()
+    {
+        let (row, first) = call_row(1);
+        // Some within the same millisecond: the order must be complete all the same.
+        let row =
+            CallRow { to: to.into(), from: Some("7000".into()), created_at: 50_000 + n as i64 / 2, ..row };
+        store.create_call(&row, &first).await.unwrap();
+        made.push(row);
+    }
+    store.record(end(&made[0], State::Busy, 2)).unwrap();
+    store.flush().await;
+    made.sort_by_key(|row| std::cmp::Reverse((row.created_at, row.id)));
+    let made: Vec<Id> = made.iter().map(|row| row.id).collect();
+    let from = CallFilter { from: Some("7000".into()), limit: 4, ..CallFilter::default() };
+    let mut seen = Vec::new();
+    let mut filter = from.clone();
+    loop {
+        let page = store.calls(Some(1), &filter).await.unwrap();
+        assert!(page.len() <= 4);
+        let Some(last) = page.last() else { break };
+        filter.after = Some(last.id);
+        seen.extend(page.iter().map(|row| row.id));
+    }
+    assert_eq!(seen, made);
+    assert!(store.calls(Some(0), &from).await.unwrap().is_empty());
+    assert_eq!(store.calls(None, &from).await.unwrap().len(), 4);
+    let to = CallFilter { to: Some("+442071838750".into()), ..from.clone() };
+    assert_eq!(store.calls(Some(1), &to).await.unwrap().len(), 3);
+    let busy = CallFilter { state: Some(State::Busy), ..CallFilter::default() };
+    assert_eq!(store.calls(Some(1), &busy).await.unwrap().len(), 1);
+    let hostile = CallFilter { to: Some("' OR 1=1 --".into()), ..CallFilter::default() };
+    assert!(store.calls(None, &hostile).await.unwrap().is_empty());
+}
+
+async fn a_crash(url: &str) {
+    let store = start(url).await;
+    store.end_orphans().await.unwrap();
+    let (row, first) = call_row(0);
+    store.create_call(&row, &first).await.unwrap();
+    store.record(state(&row, State::InProgress, row.created_at + 10)).unwrap();
+    store.record(Write::Event(CallEvent { at: row.created_at + 500, ..event(&row, 2, "say") })).unwrap();
+    store.flush().await;
+    let after = start(url).await;
+    assert_eq!(after.end_orphans().await.unwrap(), 1);
+    assert_eq!(after.end_orphans().await.unwrap(), 0);
+    let call = after.call(None, row.id).await.unwrap().unwrap();
+    assert_eq!((call.state, call.cause_code.as_deref()), (State::Failed, Some("interrupted")));
+    assert_eq!(call.ended_at, Some(row.created_at + 500), "it ended when it was last heard of");
+    let events = after.events(row.id).await.unwrap();
+    assert_eq!((events.len(), &*events[2].kind, events[2].sequence), (3, "finished", 3));
+}
+
+async fn a_bad_write_spoils_no_other(url: &str) {
+    let store = start(url).await;
+    let (good, first) = call_row(0);
+    let (homeless, its_first) = call_row(4711);
+    let (a, b, c) = tokio::join!(
+        store.create_call(&good, &first),
+        store.create_call(&homeless, &its_first),
+        store.create_call(&good, &first),
+    );
+    assert!(a.is_ok());
+    assert!(matches!(b, Err(StoreError::Write(_))), "there is no such account");
+    assert!(c.is_err(), "there is one such call already");
+    assert!(store.call(None, good.id).await.unwrap().is_some());
+    assert!(store.healthy().await);
+    store.record(end(&good, State::Canceled, 2)).unwrap();
+    store.flush().await;
+}
+
+async fn a_full_queue_sheds_new_calls_first(url: &str) {
+    let store = start(url).await;
+    let (row, first) = call_row(0);
+    store.create_call(&row, &first).await.unwrap();
+    // The writer cannot start on these before this task waits for something: the test runs on one thread.
+    let stalled = store.0.writes.acquire().await.unwrap();
+    let mut taken = 0;
+    let refused = loop {
+        let (new, first) = call_row(0);
+        let attempt = store.create_call(&new, &first);
+        if let Ok(result) = tokio::time::timeout(Duration::ZERO, attempt).await {
+            break result.unwrap_err();
+        }
+        for _ in 0..1000 {
+            taken += i64::from(store.record(Write::Event(event(&row, 2 + taken, "say"))).is_ok());
+        }
+    };
+    assert_eq!(Refused::from(refused).status, 503);
+    while store.record(Write::Event(event(&row, 2 + taken, "say"))).is_ok() {
+        taken += 1;
+    }
+    assert_eq!(store.record(Write::Event(event(&row, 1, "say"))), Err(Full));
+    assert!(taken > 8000, "{taken}");
+    drop(stalled);
+    store.flush().await;
+    assert_eq!(store.events(row.id).await.unwrap().len() as i64, 1 + taken);
+    assert!(store.record(state(&row, State::Ringing, 1)).is_ok());
+    store.flush().await;
+}
+
+#[tokio::test]
+async fn on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    suite(&format!("sqlite://{}/a folder/trunk%20line.db", folder.path().display())).await;
+    assert!(folder.path().join("a folder/trunk%20line.db").exists());
+}
+
+#[tokio::test]
+async fn on_postgresql() {
+    let Ok(url) = std::env::var("TRUNKLINE_TEST_POSTGRES") else {
+        println!("SKIP: set TRUNKLINE_TEST_POSTGRES to the address of an empty PostgreSQL database");
+        return;
+    };
+    suite(&url).await;
+}
+
+#[tokio::test]
+async fn an_address_must_name_a_database() {
+    for url in ["", "trunkline.db", "mysql://x/y", "sqlite:", "sqlite::memory:"] {
+        assert!(matches!(Store::open(url, &master()).await, Err(StoreError::Address)), "{url}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_are_committed_in_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(start(&format!("sqlite://{}/x.db", folder.path().display())).await);
+    store.bootstrap(false, Some(&secret("operator-key"))).await.unwrap();
+    assert!(
+        store.trunks(0).is_empty() && store.account(1).is_none(),
+        "nothing of the demonstration is there"
+    );
+    assert!(store.authenticate("operator-key", None).unwrap().operator);
+    let calls = (0..200).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let (row, first) = call_row(0);
+            store.create_call(&row, &first).await.unwrap();
+            store.record(end(&row, State::Completed, 2)).unwrap();
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap();
+    }
+    store.flush().await;
+    let completed = CallFilter { state: Some(State::Completed), limit: 200, ..CallFilter::default() };
+    assert_eq!(store.calls(None, &completed).await.unwrap().len(), 200);
+}

@@ -6,7 +6,8 @@ use call::TrunkKind;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::{MasterKey, OPERATOR, Store, StoreError, id_of, now_ms, parsed};
+use super::{MasterKey, OPERATOR, Store, StoreError, id_of, parsed};
+use crate::time::now_ms;
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;
@@ -51,6 +52,41 @@ pub struct TrunkRow {
     pub enabled: bool,
     /// Unix ms.
     pub created_at: i64,
+}
+
+impl TrunkRow {
+    /// The trunk as routes are planned over it.
+    pub fn route(&self) -> call::Trunk {
+        call::Trunk {
+            id: self.id.to_string(),
+            name: self.name.clone(),
+            kind: self.kind,
+            form: match self.number_form.as_str() {
+                "e164" => call::NumberForm::E164,
+                "national" => call::NumberForm::National,
+                "as-given" => call::NumberForm::AsGiven,
+                _ => call::NumberForm::PlusE164,
+            },
+            prefix: self.prefix.clone(),
+            caller_id: self.caller_id.clone(),
+            priority: self.priority,
+            enabled: self.enabled,
+            is_default: self.is_default,
+        }
+    }
+
+    /// What answers the trunk's challenge, if it has a user name.
+    pub fn credentials(&self) -> Option<sip::digest::Credentials> {
+        Some(sip::digest::Credentials {
+            username: self.username.clone()?,
+            password: self.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default(),
+            realm: None,
+            algorithm: match self.digest.as_str() {
+                "sha-256" => sip::digest::Algorithm::Sha256,
+                _ => sip::digest::Algorithm::Md5,
+            },
+        })
+    }
 }
 
 /// A trunk to be made; the fields are those of [`TrunkRow`].

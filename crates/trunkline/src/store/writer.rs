@@ -31,16 +31,14 @@ const RETRY: [Duration; 4] = [
 /// The rank that all final states share.
 const FINAL: i64 = 3;
 
-/// The queue of the writer is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the database cannot keep up")]
-pub struct Full;
+/// The queue of the writer is full; gives the write back.
+#[derive(Debug, PartialEq)]
+pub struct Full(pub Box<Write>);
 
 /// One thing to write about a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// It reached a state. One that is not further than the stored one changes the leg's data only; a final state
-    /// is never overwritten.
+    /// It reached a state that is not final; one that is not further than the stored one is ignored.
     State {
         /// The call.
         call: Id,
@@ -48,24 +46,27 @@ pub enum Write {
         state: State,
         /// Since when, in Unix ms.
         at: i64,
-        /// Call-ID of the leg, where there is a new one.
-        sip_call_id: Option<String>,
-        /// The trunk it goes over, where that is new.
-        trunk: Option<Id>,
-        /// That trunk's name.
-        trunk_name: Option<String>,
+    },
+    /// A leg was started.
+    Attempt {
+        /// The call.
+        call: Id,
+        /// Call-ID of the leg.
+        sip_call_id: String,
+        /// The trunk it goes over: id and name.
+        trunk: Option<(Id, String)>,
+    },
+    /// A recording was begun.
+    Recording {
+        /// The call.
+        call: Id,
+        /// File name below the recordings folder.
+        file: String,
     },
     /// Something happened.
     Event(CallEvent),
     /// It ended. Only the first end counts.
     Finish(Box<Finish>),
-    /// The simulated network heard something on this leg.
-    Heard {
-        /// Call-ID of the leg.
-        sip_call_id: String,
-        /// What it heard.
-        heard: serde_json::Value,
-    },
 }
 
 /// How a call ended. Times are Unix ms; one that is `None` leaves what is stored.
@@ -84,6 +85,7 @@ pub struct Finish {
     pub answered_at: Option<i64>,
     pub ended_at: i64,
     pub quality: Option<serde_json::Value>,
+    pub heard: Option<serde_json::Value>,
     pub recording: Option<String>,
     /// The `finished` event, written with it.
     pub event: CallEvent,
@@ -110,17 +112,20 @@ impl Store {
     /// Stores a new call and its first event; returns once both are committed.
     pub async fn create_call(&self, row: &CallRow, first: &CallEvent) -> Result<(), StoreError> {
         if self.0.queue.capacity() <= KEPT_FREE {
-            return Err(Full.into());
+            return Err(StoreError::Behind);
         }
         let (done, committed) = oneshot::channel();
         let job = Job::Create { row: Box::new(row.clone()), first: first.clone(), done };
-        self.0.queue.try_send(job).map_err(|_| Full)?;
+        self.0.queue.try_send(job).map_err(|_| StoreError::Behind)?;
         committed.await.unwrap_or_else(|_| Err(StoreError::Write("the writer has stopped".into())))
     }
 
     /// Hands a write to the writer without ever waiting; writes keep their order.
     pub fn record(&self, write: Write) -> Result<(), Full> {
-        self.0.queue.try_send(Job::Write(write)).map_err(|_| Full)
+        self.0.queue.try_send(Job::Write(write)).map_err(|refused| match refused.into_inner() {
+            Job::Write(write) => Full(Box::new(write)),
+            Job::Create { .. } | Job::KeyUsed { .. } | Job::Flush(_) => unreachable!("only a write was offered"),
+        })
     }
 
     /// Waits until all that was handed over before is committed.
@@ -226,13 +231,21 @@ async fn commit(pool: &AnyPool, batch: &[Job]) -> Result<(), sqlx::Error> {
             }
             Job::Write(Write::Event(event)) => insert_event(&mut group, event).await?,
             Job::Write(Write::Finish(end)) => finish(&mut group, end).await?,
-            Job::Write(Write::Heard { sip_call_id, heard }) => {
-                let update = sqlx::query("UPDATE calls SET heard = $1 WHERE sip_call_id = $2");
-                update.bind(heard.to_string()).bind(sip_call_id.clone()).execute(&mut *group).await?;
+            Job::Write(Write::State { call, state, at }) => advance(&mut group, *call, *state, *at).await?,
+            Job::Write(Write::Attempt { call, sip_call_id, trunk }) => {
+                let update = "UPDATE calls SET sip_call_id = $1, trunk = COALESCE($2, trunk), \
+                              trunk_name = COALESCE($3, trunk_name) WHERE id = $4";
+                sqlx::query(update)
+                    .bind(sip_call_id.clone())
+                    .bind(trunk.as_ref().map(|(id, _)| id.to_string()))
+                    .bind(trunk.as_ref().map(|(_, name)| name.clone()))
+                    .bind(call.to_string())
+                    .execute(&mut *group)
+                    .await?;
             }
-            Job::Write(Write::State { call, state, at, sip_call_id, trunk, trunk_name }) => {
-                let leg = (sip_call_id.clone(), trunk.map(|id| id.to_string()), trunk_name.clone());
-                advance(&mut group, *call, *state, *at, leg).await?;
+            Job::Write(Write::Recording { call, file }) => {
+                let update = sqlx::query("UPDATE calls SET recording = $1 WHERE id = $2");
+                update.bind(file.clone()).bind(call.to_string()).execute(&mut *group).await?;
             }
             Job::KeyUsed { key, at } => {
                 let update = sqlx::query("UPDATE keys SET last_used_at = $1 WHERE id = $2");
@@ -311,23 +324,18 @@ async fn advance(
     call: Id,
     state: State,
     at: i64,
-    (sip_call_id, trunk, trunk_name): (Option<String>, Option<String>, Option<String>),
 ) -> Result<(), sqlx::Error> {
     let update = "UPDATE calls SET state = CASE WHEN rank < $1 THEN $2 ELSE state END, \
                   rank = CASE WHEN rank < $1 THEN $1 ELSE rank END, \
                   ringing_at = COALESCE(ringing_at, $3), answered_at = COALESCE(answered_at, $4), \
-                  ended_at = COALESCE(ended_at, $5), sip_call_id = COALESCE($6, sip_call_id), \
-                  trunk = COALESCE($7, trunk), trunk_name = COALESCE($8, trunk_name) \
-                  WHERE id = $9 AND rank < $10";
+                  ended_at = COALESCE(ended_at, $5) \
+                  WHERE id = $6 AND rank < $7";
     sqlx::query(update)
         .bind(rank(state))
         .bind(state.as_str())
         .bind((state == State::Ringing).then_some(at))
         .bind((state == State::InProgress).then_some(at))
         .bind(state.is_final().then_some(at))
-        .bind(sip_call_id)
-        .bind(trunk)
-        .bind(trunk_name)
         .bind(call.to_string())
         .bind(FINAL)
         .execute(connection)
@@ -339,7 +347,7 @@ pub(super) async fn finish(connection: &mut AnyConnection, end: &Finish) -> Resu
     let update = "UPDATE calls SET state = $1, rank = $2, cause_code = $3, cause_text = $4, cause_hint = $5, \
                   sip_status = $6, q850 = $7, hangup_by = $8, ringing_at = COALESCE($9, ringing_at), \
                   answered_at = COALESCE($10, answered_at), ended_at = $11, quality = COALESCE($12, quality), \
-                  recording = COALESCE($13, recording) WHERE id = $14 AND rank < $2";
+                  recording = COALESCE($13, recording), heard = COALESCE($14, heard) WHERE id = $15 AND rank < $2";
     let done = sqlx::query(update)
         .bind(end.state.as_str())
         .bind(FINAL)
@@ -354,6 +362,7 @@ pub(super) async fn finish(connection: &mut AnyConnection, end: &Finish) -> Resu
         .bind(end.ended_at)
         .bind(end.quality.as_ref().map(|quality| quality.to_string()))
         .bind(end.recording.clone())
+        .bind(end.heard.as_ref().map(|heard| heard.to_string()))
         .bind(end.call.to_string())
         .execute(&mut *connection)
         .await?;

@@ -220,7 +220,7 @@ impl Loop {
         };
         match event {
             sip::Event::Ringing { body, .. } => {
-                let early_media = !body.is_empty() && self.start_media(key, &body, now).is_ok();
+                let early_media = !body.is_empty() && self.start_media(key, &body).is_ok();
                 self.tell(key, Input::Ringing { early_media }, now);
             }
             sip::Event::Answered { body, .. } => self.answered(key, &body, now),
@@ -259,7 +259,7 @@ impl Loop {
         self.tell(key, Input::Answered, now);
         let started = match body.is_empty() && early {
             true => Ok(()),
-            false => self.start_media(key, body, now),
+            false => self.start_media(key, body),
         };
         match started {
             Ok(()) => self.tell(key, Input::MediaReady, now),
@@ -268,7 +268,7 @@ impl Loop {
     }
 
     /// Starts the session with their answer, or moves it when early media had started it.
-    fn start_media(&mut self, key: usize, body: &[u8], now: Instant) -> Result<(), String> {
+    fn start_media(&mut self, key: usize, body: &[u8]) -> Result<(), String> {
         let Some(entry) = self.calls.get_mut(key) else { return Err("the call is gone".into()) };
         let Some(line) = entry.media.as_mut() else { return Err("there is no media".into()) };
         let negotiated = sdp::accept(&line.local, body).map_err(|e| e.to_string())?;
@@ -284,10 +284,11 @@ impl Loop {
         line.negotiated = Some(negotiated);
         let started = self.parts.media.start_session(line.id, setup, path, false);
         let recorded = entry.recorded.clone();
-        if let Some(name) = recorded {
-            self.report(key, "recording", json!({ "file": name }));
+        if let Some(file) = recorded {
+            let call = entry.id;
+            self.write(Write::Recording { call, file: file.clone() });
+            self.report(key, "recording", json!({ "file": file }));
         }
-        let _ = now;
         started.map_err(|e| e.to_string())
     }
 
@@ -539,8 +540,8 @@ impl Loop {
         let finish = Finish {
             call: entry.id,
             state: outcome.state,
-            cause_code: cause.code.into(),
-            cause_text: cause.text.clone(),
+            cause_code: Some(cause.code.into()),
+            cause_text: Some(cause.text.clone()),
             cause_hint: cause.hint.map(Into::into),
             sip_status: cause.sip,
             q850: cause.q850,
@@ -559,6 +560,10 @@ impl Loop {
 
     fn state(&mut self, key: usize, state: call::State) {
         let Some(entry) = self.calls.get_mut(key) else { return };
+        // The first state was stored with the call; the final one is written with its cause.
+        if state == call::State::Queued || state.is_final() {
+            return;
+        }
         let event = entry.event("state", json!({ "state": state.as_str() }));
         let write = Write::State { call: entry.id, state, at: event.at };
         self.write(write);
@@ -585,7 +590,7 @@ impl Loop {
     fn write_on(&mut self) {
         while let Some(write) = self.unwritten.pop_front() {
             if let Err(full) = self.parts.store.record(write) {
-                self.unwritten.push_front(full.0);
+                self.unwritten.push_front(*full.0);
                 return;
             }
         }
