@@ -5,6 +5,7 @@
 //! the attempts, and a [`Call`] carries them out: inputs and the time go in, outputs and the next wake-up come
 //! out. There is no socket, clock, task or lock here, so hours of calls run in a test in milliseconds.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests need a first instant and read data"))]
 
 mod call;
 pub mod cause;

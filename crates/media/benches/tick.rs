@@ -1,4 +1,5 @@
 //! What 20 ms of one call cost: a packet in, a tick of a session that plays and records, a packet out.
+#![allow(clippy::disallowed_methods, reason = "it needs a first instant")]
 
 use std::hint::black_box;
 use std::net::SocketAddr;

@@ -13,6 +13,7 @@
 //!
 //! Every leg ends with exactly one [`Event::Failed`] or [`Event::Ended`]; a panic is a bug.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests need a first instant and read data"))]
 
 use std::net::SocketAddr;
 

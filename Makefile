@@ -1,0 +1,26 @@
+# What one types. `make help` lists it.
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Install what is missing, build, start the server and place a demonstration call
+	@scripts/install.sh
+	@echo "building (a few minutes the first time)"
+	@$(CARGO) build --release --locked --package trunkline
+	@exec target/release/trunkline demo
+
+test: ## Everything: format, lints, licences, documentation, unit tests, calls with real SIP clients
+	@scripts/install-test-tools.sh
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) deny --locked check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	scripts/check-tree.sh
+	scripts/test.sh
+
+bench: ## Measure the hot paths of the thinking crates
+	$(CARGO) bench --workspace --locked --benches

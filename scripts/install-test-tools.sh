@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs what `make test` needs: real SIP clients and servers to test against, and cargo-deny.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/install.sh
+. scripts/apt.sh
+
+need sipp sip-tester "plays the far ends of calls: busy, no answer, digest challenges, early media"
+need baresip baresip-core "a phone that answers calls; what it heard is judged"
+need kamailio kamailio "a SIP provider's proxy in between, with digest"
+# sanity.so, which its configuration loads, comes with the main package or the extra modules.
+[ -n "$(find /usr/lib -path '*kamailio/modules/xhttp.so' -print -quit 2>/dev/null)" ] ||
+    need kamailio-extra-modules kamailio-extra-modules "Kamailio's modules"
+install_needed
+
+if ! cargo deny --version >/dev/null 2>&1; then
+    echo "missing: cargo-deny - checks licences and sources of the dependencies"
+    # Unoptimised and apart from our own target directory: it compiles in a third of the time and runs once.
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR="${TMPDIR:-/tmp}/cargo-deny-build-$(id -u)" \
+        cargo install --quiet --debug --locked cargo-deny
+    rm -rf "${TMPDIR:-/tmp}/cargo-deny-build-$(id -u)"
+fi

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs every test and says how many were skipped, and why.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+
+status=0
+cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$output" || status=$?
+
+# Skips are told by a line that begins with SKIP:, written past the test harness's capture.
+skips=$(grep -ao 'SKIP: .*' "$output" | sort -u || true)
+echo
+if [ -n "$skips" ]; then
+    echo "skipped: $(wc -l <<<"$skips")"
+    echo "$skips"
+else
+    echo "skipped: 0"
+fi
+exit "$status"

@@ -1,0 +1,33 @@
+//! Calls from end to end: the real binary, real SIP clients and servers, sound that is listened to.
+//!
+//! Each test starts what it needs on free ports of loopback and ends it. A tool that is not installed is a loud
+//! `SKIP:` line; with `CI=true` it is a failure.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod http;
+mod peers;
+mod ports;
+mod server;
+mod sound;
+mod tool;
+
+mod access;
+mod baresip;
+mod cli;
+mod doc0;
+mod garbage;
+mod kamailio;
+mod many;
+mod refusals;
+mod restart;
+mod settings;
+mod simulated;
+mod sipp;
+mod speech;
+mod wrong_input;

@@ -1,0 +1,5 @@
+//! Other people's SIP software, as the far end of calls.
+
+pub mod baresip;
+pub mod kamailio;
+pub mod sipp;

@@ -1,0 +1,116 @@
+//! The end of the process: asked for, or not.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::peers::sipp::Sipp;
+use crate::server::{FINAL, Server};
+use crate::sound::{self, Recording};
+
+#[test]
+fn asked_to_end_it_lets_calls_finish() {
+    let mut server = Server::setup().env("TRUNKLINE_DRAIN_GRACE", "20s").start();
+    let file = server.upload("tone.wav", sound::tone_wav(600.0, 3.0));
+    let id = server.play_to("+12025550105", &file);
+    server.wait_for_state(&id, &["in-progress"], Duration::from_secs(5));
+    let start = Instant::now();
+    server.process().signal("TERM");
+    let status = server.process().wait(Duration::from_secs(15));
+    assert!(status.success(), "{status}");
+    assert!(start.elapsed() < Duration::from_secs(10), "it does not wait longer than its calls");
+    server.start();
+    let call = server.wait_for_end(&id, "completed");
+    assert!(call["durationMs"].as_i64().is_some_and(|ms| ms >= 2900), "{call:#}");
+}
+
+#[test]
+fn at_the_end_of_the_grace_time_calls_are_hung_up_with_bye() {
+    let mut server =
+        Server::setup().env("TRUNKLINE_COUNTRIES", "US").env("TRUNKLINE_DRAIN_GRACE", "1s").start();
+    let Some(callee) = Sipp::start(server.folder(), "answer", "udp", &[]) else { return };
+    server.trunk(callee.port, json!({}));
+    let file = server.upload("tone.wav", sound::tone_wav(600.0, 20.0));
+    let id = server.play_to("+12025550123", &file);
+    server.wait_for_state(&id, &["in-progress"], Duration::from_secs(5));
+    server.process().signal("TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    let status = server.process().wait(Duration::from_secs(10));
+    assert!(status.success(), "{status}");
+    callee.is_content();
+    server.start();
+    let call = server.call(&id);
+    assert_eq!(call["status"], "completed", "{call:#}");
+}
+
+#[test]
+fn while_it_drains_new_calls_are_refused() {
+    let mut server = Server::setup().env("TRUNKLINE_DRAIN_GRACE", "10s").start();
+    let file = server.upload("tone.wav", sound::tone_wav(600.0, 4.0));
+    let id = server.play_to("+12025550105", &file);
+    server.wait_for_state(&id, &["in-progress"], Duration::from_secs(5));
+    server.process().signal("TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    let url = server.url("/api/calls/initiate");
+    let body = json!({ "fromNumber": "+12025550100", "toNumber": "+12025550123", "text": "Hello." });
+    let reply =
+        crate::http::try_send("POST", &url, &[("X-API-Key", &server.key)], crate::http::Body::Json(body));
+    // Either the door is closed, or it says that it is closing.
+    if let Ok(reply) = reply {
+        assert_eq!(reply.status, 503, "{}", reply.text());
+    }
+    assert!(server.process().wait(Duration::from_secs(15)).success());
+}
+
+#[test]
+fn killed_it_keeps_recordings_readable_and_leaves_no_call_open() {
+    let mut server = Server::simulated();
+    let file = server.upload("tone.wav", sound::tone_wav(600.0, 20.0));
+    let talking = server.play_to("+12025550105", &file);
+    let ringing = server.say_to("+12025550102");
+    let done = server.say_to("+12025550101");
+    server.wait_for_state(&talking, &["in-progress"], Duration::from_secs(5));
+    server.wait_for_state(&ringing, &["ringing"], Duration::from_secs(5));
+    server.wait_for_end(&done, "busy");
+    std::thread::sleep(Duration::from_millis(2500));
+    server.kill();
+
+    let recordings: Vec<_> = std::fs::read_dir(server.data().join("recordings")).unwrap().flatten().collect();
+    assert_eq!(recordings.len(), 1, "{recordings:?}");
+    let recording = Recording::read(&std::fs::read(recordings[0].path()).unwrap());
+    assert!(recording.sent.seconds() > 1.0, "{} s", recording.sent.seconds());
+    let tone = recording.sent.active();
+    assert!((tone.frequency().unwrap() / 600.0 - 1.0).abs() < 0.01);
+
+    server.start();
+    for id in [&talking, &ringing] {
+        let call = server.call(id);
+        assert_eq!(call["status"], "failed", "{call:#}");
+        assert_eq!(call["cause"]["code"], "interrupted", "{call:#}");
+        assert!(call["endedAt"].is_string(), "{call:#}");
+    }
+    assert_eq!(server.call(&done)["status"], "busy", "a final state stays");
+    assert!(FINAL.contains(&server.call(&done)["status"].as_str().unwrap()));
+    // And it works on.
+    let id = server.say_to("+12025550123");
+    server.wait_for_end(&id, "completed");
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    let server = Server::simulated();
+    let (http, sip, rtp) = (crate::ports::take(1), crate::ports::take(2), crate::ports::take(32));
+    let mut command = server.command();
+    command
+        .arg("serve")
+        .env("TRUNKLINE_HTTP_LISTEN", format!("127.0.0.1:{http}"))
+        .env("TRUNKLINE_SIP_LISTEN", format!("127.0.0.1:{sip}"))
+        .env("TRUNKLINE_RTP_PORTS", format!("{rtp}-{}", rtp + 31));
+    let log = server.folder().join("second.log");
+    let mut second = crate::tool::Process::start("a second trunkline", &mut command, &log);
+    let status = second.wait(Duration::from_secs(8));
+    assert_eq!(status.code(), Some(1), "{}", second.log());
+    // The first one is still reached by the command line.
+    let output = server.command().args(["keys", "list"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
