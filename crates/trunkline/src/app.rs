@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,8 +181,14 @@ async fn simulate(config: &Config, media: &Media, speech: &Speech, switch: &Swit
     };
     let switch = switch.clone();
     let report = Box::new(move |call, heard| switch.heard(call, heard));
-    Network::start(config.sim_listen, media.clone(), greeting, report)
-        .map_err(|e| port_error("sim_listen", config.sim_listen, &e))
+    // Both ends must be of one address family: an IPv6 socket does not reach 127.0.0.1.
+    let listen = match (config.sip_listen, config.sim_listen) {
+        (SocketAddr::V6(_), SocketAddr::V4(sim)) if sim.ip().is_loopback() => {
+            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), sim.port())
+        }
+        (_, sim) => sim,
+    };
+    Network::start(listen, media.clone(), greeting, report).map_err(|e| port_error("sim_listen", listen, &e))
 }
 
 /// The data folder, private to its owner, and the lock that keeps a second server out of it.

@@ -124,6 +124,11 @@ impl Media {
         })
     }
 
+    /// The address RTP is bound to; may be unspecified.
+    pub fn address(&self) -> IpAddr {
+        self.ports.address()
+    }
+
     /// Binds a pair of ports for one leg and gives them to a loop. The port returned is RTP's; RTCP is the
     /// next one. Nothing is sent before [`Self::start_session`].
     pub fn open(&self, sink: &Sink) -> io::Result<(MediaId, u16)> {

@@ -37,6 +37,11 @@ impl Ports {
         Self { address, first, pairs, next: AtomicU32::new(0) }
     }
 
+    /// The address all pairs are bound to.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Binds the next free pair.
     pub fn bind(&self) -> io::Result<Socket> {
         for _ in 0..self.pairs.min(MOST_TRIES) {

@@ -266,7 +266,10 @@ impl Carrier {
         let call = self.calls.get_mut(&leg).ok_or(481_u16)?;
         let (id, port) = self.media.open(&self.sink).map_err(|_| 503_u16)?;
         let local = Local {
-            addr: self.endpoint.address().ip(),
+            addr: match self.media.address() {
+                address if address.is_unspecified() => self.endpoint.address().ip(),
+                address => address,
+            },
             port,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
             session_id: u64::from(port),
