@@ -264,7 +264,8 @@ fn numbers_are_written_as_the_trunk_wants_them() {
         ("national", None, "INVITE sip:2025550123@"),
         ("e164", Some("00"), "INVITE sip:0012025550123@"),
     ] {
-        let mut server = Server::for_trunks();
+        let mut server =
+            Server::setup().env("TRUNKLINE_COUNTRIES", "US").env("TRUNKLINE_REGION", "US").start();
         let Some(callee) = Sipp::start(server.folder(), "ring", "udp", &[]) else { return };
         server.trunk(callee.port, json!({ "number_form": form, "prefix": prefix }));
         server.say_to(CALLEE);
