@@ -8,10 +8,12 @@ scripts/install.sh
 need sipp sip-tester "plays the far ends of calls: busy, no answer, digest challenges, early media"
 need baresip baresip-core "a phone that answers calls; what it heard is judged"
 need kamailio kamailio "a SIP provider's proxy in between, with digest"
-# sanity.so, which its configuration loads, comes with the main package or the extra modules.
-[ -n "$(find /usr/lib -path '*kamailio/modules/xhttp.so' -print -quit 2>/dev/null)" ] ||
-    need kamailio-extra-modules kamailio-extra-modules "Kamailio's modules"
+kamailio_was_here=$(command -v kamailio || PATH=/usr/sbin command -v kamailio || true)
 install_needed
+# Debian starts a service it installs; the tests start their own, and port 5060 belongs to `make run`.
+if [ -z "$kamailio_was_here" ] && [ -d /run/systemd/system ]; then
+    as_root systemctl disable --quiet --now kamailio.service || true
+fi
 
 if ! cargo deny --version >/dev/null 2>&1; then
     echo "missing: cargo-deny - checks licences and sources of the dependencies"

@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
+# End-to-end tests mostly wait for calls to take place: more of them than cores can run side by side.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 status=0
 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$output" || status=$?
 

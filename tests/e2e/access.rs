@@ -139,6 +139,9 @@ fn our_own_face_refuses_with_problem_documents() {
         "{}",
         openapi["openapi"]
     );
+
+    let id = server.say_to("+12025550101");
+    server.wait_for_end(&id, "busy");
     let metrics = crate::http::send("GET", &server.url("/metrics"), &[], Body::Empty).expect(200).text();
-    assert!(metrics.contains("trunkline"), "{metrics}");
+    assert!(metrics.contains("trunkline_calls_finished_total{state=\"busy\"} 1"), "{metrics}");
 }

@@ -170,7 +170,7 @@ fn the_environment_variables_of_the_guide_make_the_default_trunk() {
     server.secret(password);
     let call = server.say_to("+12025550123");
     server.wait_for_end(&call, "completed");
-    callee.is_content();
+    callee.finishes_content();
     let trunks = server.get("/v1/trunks").expect(200).text();
     assert!(!trunks.contains(password), "{trunks}");
 }

@@ -37,7 +37,7 @@ fn at_the_end_of_the_grace_time_calls_are_hung_up_with_bye() {
     std::thread::sleep(Duration::from_millis(300));
     let status = server.process().wait(Duration::from_secs(10));
     assert!(status.success(), "{status}");
-    callee.is_content();
+    callee.finishes_content();
     server.start();
     let call = server.call(&id);
     assert_eq!(call["status"], "completed", "{call:#}");

@@ -27,7 +27,7 @@ fn answers_and_both_sides_are_heard(transport: &str) {
     let id = server.play_to(CALLEE, &file);
     server.wait_for_state(&id, &["ringing", "in-progress"], Duration::from_secs(5));
     let call = server.wait_for_end(&id, "completed");
-    callee.is_content();
+    callee.finishes_content();
     assert_eq!(call["trunk"], "carrier", "{call:#}");
     let ms = call["durationMs"].as_i64().unwrap();
     assert!((3000..5000).contains(&ms), "the clip, half a second, and the end: {call:#}");
@@ -83,7 +83,7 @@ fn refusals_keep_their_meaning() {
         running.push(callee);
     }
     for callee in running {
-        callee.is_content();
+        callee.finishes_content();
     }
 }
 
@@ -95,7 +95,7 @@ fn no_answer_until_our_timer_cancels() {
     let id = reply["id"].as_str().unwrap();
     server.wait_for_state(id, &["ringing"], Duration::from_secs(3));
     server.wait_for_end(id, "no-answer");
-    callee.is_content();
+    callee.finishes_content();
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn ending_a_ringing_call_sends_cancel() {
     server.wait_for_state(&id, &["ringing"], Duration::from_secs(5));
     server.post(&format!("/api/calls/end/{id}"), json!({})).expect(200);
     server.wait_for_end(&id, "canceled");
-    callee.is_content();
+    callee.finishes_content();
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn ending_an_answered_call_sends_bye() {
     assert_eq!(reply["success"], true);
     let call = server.wait_for_end(&id, "completed");
     assert_eq!(call["hangupBy"], "caller", "{call:#}");
-    callee.is_content();
+    callee.finishes_content();
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_challenge_is_answered_with_the_right_digest() {
         let Some((server, callee)) = against(scenario, &[("password", &password)], trunk) else { return };
         let id = server.say_to(CALLEE);
         server.wait_for_end(&id, "completed");
-        callee.is_content();
+        callee.finishes_content();
     }
 }
 
@@ -144,7 +144,7 @@ fn a_wrong_password_is_said_so_and_tried_once() {
     assert_eq!(call["cause"]["sipStatus"], 403, "{call:#}");
     let invites = callee.messages().matches("\nINVITE sip:").count();
     assert_eq!(invites, 2, "one without and one with credentials:\n{}", callee.messages());
-    callee.is_content();
+    callee.finishes_content();
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_challenge_without_credentials_names_the_trunk() {
     let call = server.wait_for_end(&id, "failed");
     assert_eq!(call["cause"]["code"], "carrier_auth", "{call:#}");
     assert!(call["cause"]["hint"].is_string(), "{call:#}");
-    callee.is_content();
+    callee.finishes_content();
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn they_hang_up() {
     let file = server.upload("tone.wav", sound::tone_wav(700.0, 20.0));
     let id = server.play_to(CALLEE, &file);
     let call = server.wait_for_end(&id, "completed");
-    callee.is_content();
+    callee.finishes_content();
     assert_eq!(call["hangupBy"], "callee", "{call:#}");
     assert!((1000..3000).contains(&call["durationMs"].as_i64().unwrap()), "{call:#}");
 }
@@ -180,7 +180,7 @@ fn early_media_is_no_answer() {
     let call = server.wait_for_state(&id, &["ringing"], Duration::from_secs(5));
     assert_eq!(call["answeredAt"], Value::Null, "{call:#}");
     let call = server.wait_for_end(&id, "completed");
-    callee.is_content();
+    callee.finishes_content();
     // The clip waits for the answer: two seconds are spoken, all of them after it.
     assert!((2000..4500).contains(&call["durationMs"].as_i64().unwrap()), "{call:#}");
     assert!(server.events(&id).iter().any(|(kind, _)| kind == "early-media"));
@@ -197,7 +197,7 @@ fn a_callee_who_sends_no_sound_is_hung_up_on() {
     let file = server.upload("tone.wav", sound::tone_wav(700.0, 20.0));
     let id = server.play_to(CALLEE, &file);
     let call = server.wait_for_end(&id, "completed");
-    callee.is_content();
+    callee.finishes_content();
     assert_eq!(call["cause"]["code"], "rtp_silence", "{call:#}");
     assert!((1900..5000).contains(&call["durationMs"].as_i64().unwrap()), "{call:#}");
 }
@@ -209,7 +209,7 @@ fn a_longest_duration_holds() {
     let order = json!({ "to": CALLEE, "play": file, "max_duration_s": 2 });
     let reply = server.post("/v1/calls", order).expect(201).json();
     let call = server.wait_for_end(reply["id"].as_str().unwrap(), "completed");
-    callee.is_content();
+    callee.finishes_content();
     assert_eq!(call["cause"]["code"], "max_duration", "{call:#}");
     assert!((1900..3500).contains(&call["durationMs"].as_i64().unwrap()), "{call:#}");
 }
@@ -229,8 +229,8 @@ fn the_next_trunk_is_tried_only_where_nobody_can_have_rung() {
     let id = server.say_to(CALLEE);
     let call = server.wait_for_end(&id, "completed");
     assert_eq!(call["trunk"], "good", "{call:#}");
-    full.is_content();
-    good.is_content();
+    full.finishes_content();
+    good.finishes_content();
 
     // Busy is an answer: the second trunk hears nothing of it.
     let mut server = Server::for_trunks();
@@ -240,7 +240,7 @@ fn the_next_trunk_is_tried_only_where_nobody_can_have_rung() {
     server.trunk(idle.port, json!({ "name": "idle", "default": false }));
     let id = server.say_to(CALLEE);
     server.wait_for_end(&id, "busy");
-    busy.is_content();
+    busy.finishes_content();
     assert_eq!(idle.messages(), "");
 }
 
@@ -264,7 +264,8 @@ fn numbers_are_written_as_the_trunk_wants_them() {
         ("national", None, "INVITE sip:2025550123@"),
         ("e164", Some("00"), "INVITE sip:0012025550123@"),
     ] {
-        let mut server = Server::for_trunks();
+        let mut server =
+            Server::setup().env("TRUNKLINE_COUNTRIES", "US").env("TRUNKLINE_REGION", "US").start();
         let Some(callee) = Sipp::start(server.folder(), "ring", "udp", &[]) else { return };
         server.trunk(callee.port, json!({ "number_form": form, "prefix": prefix }));
         server.say_to(CALLEE);

@@ -62,7 +62,7 @@ impl Sipp {
 
     /// Waits until it is through; fails the test unless everything came as the scenario has it.
     #[track_caller]
-    pub fn is_content(mut self) {
+    pub fn finishes_content(mut self) {
         let status = self.process.wait(Duration::from_secs(25));
         let read = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
         assert!(
