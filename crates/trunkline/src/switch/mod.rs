@@ -4,6 +4,7 @@
 //! rest of the process talks to it through one bounded queue.
 
 mod entry;
+mod legs;
 mod run;
 
 use std::io;
