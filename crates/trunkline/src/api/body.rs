@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -22,6 +22,20 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
         json_content(request.headers())?;
         let bytes = Bytes::from_request(request, api).await.map_err(unreadable)?;
         read(&bytes).map(Self)
+    }
+}
+
+/// The one variable part of a path; what cannot be decoded names nothing.
+pub(super) struct Segment(pub(super) String);
+
+impl FromRequestParts<Api> for Segment {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
+        match Path::<String>::from_request_parts(parts, api).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(_) => Err(Refused::missing("not_found", "The address ends in something that is no id.")),
+        }
     }
 }
 
