@@ -46,7 +46,11 @@ impl Follow {
             }
             match self.live.recv().await {
                 Ok(event) if event.call == self.call && event.sequence > self.last => {
-                    self.finished |= event.kind == "finished";
+                    if event.kind == "finished" {
+                        self.finished = true;
+                        // Whoever asks for the call next finds its final state.
+                        self.app.store.flush().await;
+                    }
                     self.ready.push_back(CallEvent::clone(&event));
                 }
                 Ok(_) => {}

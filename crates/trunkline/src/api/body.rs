@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -38,6 +38,19 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
             Refused::bad("invalid_query", format!("The query string is wrong: {reason}."))
         })?;
         Ok(Self(asked))
+    }
+}
+
+/// What stands in a path in the place of `{id}`.
+pub(super) struct Named(pub(super) String);
+
+impl FromRequestParts<Api> for Named {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
+        let path = Path::from_request_parts(parts, api).await;
+        path.map(|Path(id)| Self(id))
+            .map_err(|_| Refused::bad("invalid_id", "The id in the path is no text in UTF-8."))
     }
 }
 

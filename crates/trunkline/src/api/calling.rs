@@ -3,7 +3,7 @@
 //! Bodies may have fields the document does not know; they are ignored. Ids are shown as 24 hex digits.
 
 use axum::extract::multipart::{Multipart, MultipartError, MultipartRejection};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json as Reply, Router};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::body::{self, Asked, Json};
+use super::body::{self, Asked, Json, Named};
 use super::calls;
 use super::reply::store_failed;
 use super::{Api, UPLOAD_LIMIT};
@@ -125,21 +125,13 @@ fn has_caller_id(api: &Api, caller: &Caller) -> Result<(), Refused> {
         .hint("Send the number the callee shall see, or give the default trunk a caller ID."))
 }
 
-async fn status(
-    State(api): State<Api>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Result<Reply<Value>, Refused> {
+async fn status(State(api): State<Api>, caller: Caller, Named(id): Named) -> Result<Reply<Value>, Refused> {
     caller.may("calls:read")?;
     let call = calls::find(&api, &caller, &id).await?;
     Ok(Reply(json!({ "success": true, "call": show(&call) })))
 }
 
-async fn end(
-    State(api): State<Api>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Result<Reply<Value>, Refused> {
+async fn end(State(api): State<Api>, caller: Caller, Named(id): Named) -> Result<Reply<Value>, Refused> {
     caller.may("calls:write")?;
     let call = calls::end(&api, &caller, &id).await?;
     Ok(Reply(json!({

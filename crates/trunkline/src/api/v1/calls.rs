@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json as Reply;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use super::schema::{Call, Event, NewCall};
 use super::{Page, location};
 use crate::api::auth::Caller;
-use crate::api::body::{self, Asked, Json};
+use crate::api::body::{self, Asked, Json, Named};
 use crate::api::reply::{Problem, store_failed};
 use crate::api::{Api, Door, calls};
 use crate::id::Id;
@@ -136,7 +136,7 @@ pub(super) async fn list(
 pub(super) async fn get(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Reply<Call>, Refused> {
     caller.may("calls:read")?;
     calls::find(&api, &caller, &id).await.map(|row| Reply(row.into()))
@@ -153,7 +153,7 @@ pub(super) async fn get(
 pub(super) async fn hang_up(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Reply<Call>, Refused> {
     caller.may("calls:write")?;
     calls::end(&api, &caller, &id).await.map(|row| Reply(row.into()))
@@ -172,7 +172,7 @@ pub(super) async fn hang_up(
 pub(super) async fn events(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Refused> {
     caller.may("calls:read")?;
@@ -199,7 +199,7 @@ pub(super) async fn events(
 pub(super) async fn recording(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Response, Refused> {
     caller.may("calls:read")?;
     let row = calls::find(&api, &caller, &id).await?;

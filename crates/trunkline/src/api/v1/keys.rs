@@ -1,7 +1,7 @@
 //! `/v1/keys`: shown once, stored hashed, revocable.
 
 use axum::Json as Reply;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use ipnet::IpNet;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{Page, Whose};
 use crate::api::auth::Caller;
-use crate::api::body::{self, Asked, Json};
+use crate::api::body::{self, Asked, Json, Named};
 use crate::api::reply::{Problem, store_failed};
 use crate::api::{Api, calls};
 use crate::refused::Refused;
@@ -186,7 +186,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(api): State<Api>,
     caller: Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<StatusCode, Refused> {
     caller.may("keys")?;
     let parsed = body::id(&id, "key_not_found", "key")?;
