@@ -5,14 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rubato::audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Fft, FixedSync, Resampler};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatReader, TrackType};
 use symphonia::core::io::MediaSourceStream;
 
+use crate::resample::ToClip;
 use crate::{SAMPLE_RATE, record, tone};
 
 /// The sample rates a file may have, in Hz; the upper bound keeps one second of it below 2 MB.
@@ -60,13 +59,11 @@ impl Clip {
         }
         let container = Container::of(&bytes).ok_or(ClipError::NotAudio)?;
         // The file is a stranger's and the decoder not ours: symphonia 0.6 overflows on some WAV headers.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode_mono(bytes, container, limit)));
-        let (mono, rate) = decoded.unwrap_or(Err(ClipError::NotAudio))?;
-        if mono.is_empty() {
-            return Err(ClipError::Empty);
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(bytes, container, limit)));
+        match decoded.unwrap_or(Err(ClipError::NotAudio))? {
+            samples if samples.is_empty() => Err(ClipError::Empty),
+            samples => Ok(Clip::from_samples(samples)),
         }
-        let mono = if rate == SAMPLE_RATE { mono } else { resample(&mono, rate)? };
-        Ok(Clip::from_samples(mono.iter().map(|sample| (sample * 32768.0) as i16).collect()))
     }
 
     /// A clip of these samples (8 kHz, mono).
@@ -132,8 +129,8 @@ impl Container {
     }
 }
 
-/// All samples, averaged over the channels, and their rate in Hz.
-fn decode_mono(bytes: Vec<u8>, container: Container, limit: Duration) -> Result<(Vec<f32>, u32), ClipError> {
+/// All samples, averaged over the channels, at 8 kHz.
+fn decode(bytes: Vec<u8>, container: Container, limit: Duration) -> Result<Vec<i16>, ClipError> {
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
     let mut hint = Hint::new();
     hint.with_extension(container.extension());
@@ -145,9 +142,9 @@ fn decode_mono(bytes: Vec<u8>, container: Container, limit: Duration) -> Result<
             Container::Mp3 => ClipError::NotAudio,
         })?;
     let (track, mut decoder) = open(&*format)?;
-    let mut mono = Vec::new();
     let mut interleaved: Vec<f32> = Vec::new();
-    let mut rate = None;
+    let mut clip: Option<(u32, ToClip)> = None;
+    let mut frames = 0_u64;
     while let Some(packet) = next_packet(&mut *format)? {
         if packet.track_id != track {
             continue;
@@ -158,18 +155,27 @@ fn decode_mono(bytes: Vec<u8>, container: Container, limit: Duration) -> Result<
             Err(error) => return Err(refuse(error)),
         };
         let of_packet = audio.spec().rate();
-        if !RATES.contains(&of_packet) || *rate.get_or_insert(of_packet) != of_packet {
-            return Err(ClipError::Unsupported(format!("a sample rate of {of_packet} Hz")));
+        let (rate, clip) = match &mut clip {
+            Some((rate, clip)) => (*rate, clip),
+            None if RATES.contains(&of_packet) => {
+                let (rate, clip) = clip.insert((of_packet, ToClip::new(of_packet)?));
+                (*rate, clip)
+            }
+            None => return Err(ClipError::Unsupported(format!("a sample rate of {of_packet} Hz"))),
+        };
+        if of_packet != rate {
+            return Err(ClipError::Unsupported("the sample rate changes on the way".into()));
         }
         let channels = audio.spec().channels().count().max(1);
         audio.copy_to_vec_interleaved(&mut interleaved);
         let scale = 1.0 / channels as f32;
-        mono.extend(interleaved.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() * scale));
-        if mono.len() as f64 > limit.as_secs_f64() * f64::from(of_packet) {
+        frames += (interleaved.len() / channels) as u64;
+        if frames as f64 > limit.as_secs_f64() * f64::from(rate) {
             return Err(ClipError::TooLong { limit });
         }
+        clip.push(interleaved.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() * scale))?;
     }
-    Ok((mono, rate.unwrap_or(SAMPLE_RATE)))
+    clip.map_or(Ok(Vec::new()), |(_, clip)| clip.finish())
 }
 
 /// The id of the first audio track, and its decoder.
@@ -201,16 +207,6 @@ fn refuse(error: Error) -> ClipError {
         Error::Unsupported(what) | Error::LimitError(what) => ClipError::Unsupported(what.to_owned()),
         _ => ClipError::NotAudio,
     }
-}
-
-/// To 8 kHz, without aliases and without the filter's delay.
-fn resample(mono: &[f32], rate: u32) -> Result<Vec<f32>, ClipError> {
-    let unsupported = |error: &dyn std::fmt::Display| ClipError::Unsupported(error.to_string());
-    let mut resampler = Fft::<f32>::new(rate as usize, SAMPLE_RATE as usize, 1024, 1, FixedSync::Input)
-        .map_err(|error| unsupported(&error))?;
-    let input = InterleavedSlice::new(mono, 1, mono.len()).map_err(|error| unsupported(&error))?;
-    let output = resampler.process_all(&input, mono.len(), None).map_err(|error| unsupported(&error))?;
-    Ok(output.take_data())
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ pub mod g711;
 mod jitter;
 mod pacer;
 mod record;
+mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;

@@ -21,6 +21,9 @@ const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Samples kept decoded, so that a file played to many is decoded once: 64 MiB.
 const REMEMBERED: usize = 32 * 1024 * 1024;
 
+/// Files worked on at once.
+static TURNS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
+
 const FOLDER: &str = "uploads/";
 
 /// The sample upload that document 0's examples name.
@@ -173,9 +176,11 @@ fn decode(bytes: Vec<u8>) -> Result<Clip, Refused> {
     })
 }
 
+/// Off the request threads, a few at a time: decoding is work, and a file may be large.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {
+    let _turn = TURNS.acquire().await;
     let lost = |_| Refused::new(500, "upload_failed", "The file could not be worked on.");
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(lost(error)))
 }
