@@ -26,7 +26,7 @@ impl Follow {
     /// Begins behind the event with sequence `after` (0: at the first).
     pub async fn start(app: &Arc<App>, row: &CallRow, after: i64) -> Result<Self, StoreError> {
         // Listening begins before reading, and reading after what is queued was written: nothing falls between.
-        let live = app.switch.subscribe();
+        let live = app.store.subscribe();
         let app = app.clone();
         let ready = VecDeque::new();
         let mut follow = Self { app, call: row.id, live, ready, last: after, finished: row.state.is_final() };
@@ -46,11 +46,7 @@ impl Follow {
             }
             match self.live.recv().await {
                 Ok(event) if event.call == self.call && event.sequence > self.last => {
-                    if event.kind == "finished" {
-                        self.finished = true;
-                        // Whoever asks for the call next finds its final state.
-                        self.app.store.flush().await;
-                    }
+                    self.finished |= event.kind == "finished";
                     self.ready.push_back(CallEvent::clone(&event));
                 }
                 Ok(_) => {}
@@ -73,22 +69,14 @@ impl Follow {
 #[derive(Default)]
 pub struct Narrator {
     began: Option<i64>,
-    heard: bool,
 }
 
 impl Narrator {
     /// The line for an event that happened at `at` (Unix ms); none for what only programs care about.
     pub fn line(&mut self, at: i64, kind: &str, detail: &Value) -> Option<String> {
         let began = *self.began.get_or_insert(at);
-        self.heard |= kind == "heard";
         let told = tell(kind, detail)?;
         Some(format!("{:>7.2} s  {told}", (at - began).max(0) as f64 / 1000.0))
-    }
-
-    /// What the callee heard, when that came after the last event.
-    pub fn heard_late(&mut self, heard: Option<&Value>) -> Option<String> {
-        let heard = heard.filter(|_| !std::mem::replace(&mut self.heard, true))?;
-        Some(format!("{:>9}  {}", "", tell("heard", heard)?))
     }
 }
 
@@ -205,7 +193,6 @@ mod tests {
         let mut narrator = Narrator::default();
         let lines: Vec<String> =
             events.iter().filter_map(|(at, kind, detail)| narrator.line(*at, kind, detail)).collect();
-        assert_eq!(narrator.heard_late(Some(&json!({ "sound_ms": 0 }))), None, "it was told already");
         insta::assert_snapshot!(lines.join("\n"), @r#"
         0.00 s  queued
         0.00 s  dialling through trunk sim
@@ -220,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_tells_its_hint_and_a_late_report_is_told() {
+    fn a_failure_tells_its_hint_and_silence_is_told() {
         let mut narrator = Narrator::default();
         let cause =
             json!({ "text": "The carrier refused the password.", "hint": "Check username and password." });
@@ -229,8 +216,8 @@ mod tests {
         0.00 s  failed: The carrier refused the password.
                 hint: Check username and password.
         ");
-        let late = narrator.heard_late(Some(&json!({ "sound_ms": 0 })));
-        assert_eq!(late.as_deref().map(str::trim), Some("the callee heard nothing"));
+        let silence = narrator.line(5, "heard", &json!({ "sound_ms": 0 }));
+        assert_eq!(silence.as_deref().map(str::trim), Some("0.00 s  the callee heard nothing"));
     }
 
     #[test]

@@ -25,6 +25,20 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     }
 }
 
+/// The one variable part of a path; what cannot be decoded names nothing.
+pub(super) struct Segment(pub(super) String);
+
+impl FromRequestParts<Api> for Segment {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
+        match Path::<String>::from_request_parts(parts, api).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(_) => Err(Refused::missing("not_found", "The address ends in something that is no id.")),
+        }
+    }
+}
+
 /// A query string.
 pub(super) struct Asked<T>(pub(super) T);
 
@@ -38,19 +52,6 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
             Refused::bad("invalid_query", format!("The query string is wrong: {reason}."))
         })?;
         Ok(Self(asked))
-    }
-}
-
-/// What stands in a path in the place of `{id}`.
-pub(super) struct Named(pub(super) String);
-
-impl FromRequestParts<Api> for Named {
-    type Rejection = Refused;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
-        let path = Path::from_request_parts(parts, api).await;
-        path.map(|Path(id)| Self(id))
-            .map_err(|_| Refused::bad("invalid_id", "The id in the path is no text in UTF-8."))
     }
 }
 

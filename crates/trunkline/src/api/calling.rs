@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::body::{self, Asked, Json, Named};
+use super::body::{self, Asked, Json, Segment};
 use super::calls;
 use super::reply::store_failed;
 use super::{Api, UPLOAD_LIMIT};
@@ -125,13 +125,17 @@ fn has_caller_id(api: &Api, caller: &Caller) -> Result<(), Refused> {
         .hint("Send the number the callee shall see, or give the default trunk a caller ID."))
 }
 
-async fn status(State(api): State<Api>, caller: Caller, Named(id): Named) -> Result<Reply<Value>, Refused> {
+async fn status(
+    State(api): State<Api>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Result<Reply<Value>, Refused> {
     caller.may("calls:read")?;
     let call = calls::find(&api, &caller, &id).await?;
     Ok(Reply(json!({ "success": true, "call": show(&call) })))
 }
 
-async fn end(State(api): State<Api>, caller: Caller, Named(id): Named) -> Result<Reply<Value>, Refused> {
+async fn end(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Result<Reply<Value>, Refused> {
     caller.may("calls:write")?;
     let call = calls::end(&api, &caller, &id).await?;
     Ok(Reply(json!({

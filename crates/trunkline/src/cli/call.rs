@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -13,9 +12,6 @@ use super::client::{Client, Failure};
 use super::say;
 use crate::config::Config;
 use crate::progress::Narrator;
-
-/// How long to wait for the report of the simulated callee after the call has ended.
-pub(super) const REPORT_WAIT: Duration = Duration::from_millis(1500);
 
 const CODES: &str = "\
 Ends with:
@@ -105,6 +101,7 @@ async fn follow(client: &Client, id: &str, data_dir: &Path) -> anyhow::Result<Ex
     let mut narrator = Narrator::default();
     let mut interrupted = false;
     let mut recording = None;
+    let mut status = String::new();
     loop {
         let event = tokio::select! {
             event = events.next() => event?,
@@ -123,36 +120,17 @@ async fn follow(client: &Client, id: &str, data_dir: &Path) -> anyhow::Result<Ex
         let kind = text(&event, "kind").unwrap_or_default();
         if kind == "finished" {
             recording = text(detail, "recording");
+            status = text(detail, "state").unwrap_or_default();
         }
         if let Some(line) = narrator.line(at.as_millisecond(), &kind, detail) {
             say(&line);
         }
     }
-    let call = reported(client, id).await?;
-    if let Some(line) = narrator.heard_late(call.get("heard").filter(|heard| !heard.is_null())) {
-        say(&line);
-    }
     if let Some(name) = recording {
         say(&format!("recording: {}", recording_path(data_dir, &name)));
     }
-    let status = text(&call, "status").unwrap_or_default();
     exit_code(&status)
         .ok_or_else(|| Failure::Broken("the connection ended before the call did".into()).into())
-}
-
-/// The call as it stands; if it was simulated, with what the callee reports, which may come a little later.
-async fn reported(client: &Client, id: &str) -> Result<Value, Failure> {
-    let deadline = tokio::time::Instant::now() + REPORT_WAIT;
-    loop {
-        let call = client.ask(Method::GET, &["v1", "calls", id], None).await?;
-        let unset = |key: &str| call.get(key).is_none_or(Value::is_null);
-        let simulated = call.pointer("/trunk/name").and_then(Value::as_str) == Some("sim");
-        let waits = simulated && unset("heard") && !unset("answered_at");
-        if !waits || tokio::time::Instant::now() >= deadline {
-            return Ok(call);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 /// Where a recording lies, whole, so that it can be copied from the terminal.

@@ -3,14 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::call::{REPORT_WAIT, recording_path};
+use super::call::recording_path;
 use super::say;
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::originate::{Order, Step, originate};
 use crate::progress::{Follow, Narrator};
 use crate::refused::Refused;
-use crate::store::CallRow;
 
 /// The simulated callee that answers and listens.
 const CALLEE: &str = "+12025550123";
@@ -55,30 +54,14 @@ async fn place(app: &Arc<App>) -> Result<(), Refused> {
             say(&line);
         }
     }
-    let call = reported(app, call).await?;
-    if let Some(line) = narrator.heard_late(call.heard.as_ref()) {
-        say(&line);
-    }
-    if let Some(name) = &call.recording {
+    let call = app.store.call(None, call.id).await?;
+    if let Some(name) = call.and_then(|call| call.recording) {
         say(&format!(
             "Recording (left: the callee, right: trunkline): {}",
-            recording_path(&app.config.data_dir, name)
+            recording_path(&app.config.data_dir, &name)
         ));
     }
     Ok(())
-}
-
-/// The call with what its callee reports, which may come a little after its end.
-async fn reported(app: &App, mut call: CallRow) -> Result<CallRow, Refused> {
-    let deadline = tokio::time::Instant::now() + REPORT_WAIT;
-    loop {
-        app.store.flush().await;
-        call = app.store.call(None, call.id).await?.unwrap_or(call);
-        if call.heard.is_some() || call.answered_at.is_none() || tokio::time::Instant::now() >= deadline {
-            return Ok(call);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
 }
 
 /// How this machine reaches the HTTP API.

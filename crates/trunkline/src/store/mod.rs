@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyPool, ConnectOptions, Executor, Row};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 pub use calls::{CallEvent, CallFilter, CallRow};
 pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
@@ -38,6 +38,9 @@ pub const OPERATOR: i64 = 0;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/migrations");
 
+/// Events a slow reader may lag behind before it misses some.
+const EVENTS: usize = 16_384;
+
 /// The database and what of it is kept in memory. Clones share both.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -51,6 +54,7 @@ struct Inner {
     /// Held from a change until memory shows it, so that an older snapshot never replaces a newer one.
     changing: tokio::sync::Mutex<()>,
     queue: mpsc::Sender<writer::Job>,
+    events: writer::Events,
     health: Arc<writer::Health>,
 }
 
@@ -147,9 +151,10 @@ impl Store {
         let reads = pool(4).connect_with(options).await?;
         let memory = RwLock::new(Arc::new(Snapshot::load(&writes, master).await?));
         let health = Arc::new(writer::Health::default());
-        let queue = writer::start(writes.clone(), health.clone());
+        let (events, _) = broadcast::channel(EVENTS);
+        let queue = writer::start(writes.clone(), health.clone(), events.clone());
         let changing = tokio::sync::Mutex::default();
-        let inner = Inner { reads, writes, master: master.clone(), memory, changing, queue, health };
+        let inner = Inner { reads, writes, master: master.clone(), memory, changing, queue, events, health };
         Ok(Self(Arc::new(inner)))
     }
 

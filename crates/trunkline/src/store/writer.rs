@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use call::State;
 use sqlx::{AnyConnection, AnyPool};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{CallEvent, CallRow, Store, StoreError};
 use crate::id::Id;
@@ -98,6 +98,21 @@ pub(super) enum Job {
     Flush(oneshot::Sender<()>),
 }
 
+/// Where committed events are told.
+pub(super) type Events = broadcast::Sender<Arc<CallEvent>>;
+
+impl Job {
+    /// The event that a commit of this makes known.
+    fn event(&self) -> Option<&CallEvent> {
+        match self {
+            Job::Create { first, .. } => Some(first),
+            Job::Write(Write::Event(event)) => Some(event),
+            Job::Write(Write::Finish(end)) => Some(&end.event),
+            Job::Write(_) | Job::KeyUsed { .. } | Job::Flush(_) => None,
+        }
+    }
+}
+
 /// Whether the last attempt to commit failed.
 #[derive(Default)]
 pub(super) struct Health(AtomicBool);
@@ -130,6 +145,12 @@ impl Store {
         })
     }
 
+    /// Everything that happens on calls from now on, once it is committed: what is told here can be read. A reader
+    /// that lags misses the oldest.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<CallEvent>> {
+        self.0.events.subscribe()
+    }
+
     /// Waits until all that was handed over before is committed.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
@@ -141,19 +162,19 @@ impl Store {
 }
 
 /// Starts the writer; it ends with the last [`Store`].
-pub(super) fn start(pool: AnyPool, health: Arc<Health>) -> mpsc::Sender<Job> {
+pub(super) fn start(pool: AnyPool, health: Arc<Health>, events: Events) -> mpsc::Sender<Job> {
     let (queue, mut jobs) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let mut batch = Vec::with_capacity(BATCH);
         while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            settle(&pool, &health, std::mem::take(&mut batch)).await;
+            settle(&pool, &health, &events, std::mem::take(&mut batch)).await;
         }
     });
     queue
 }
 
 /// Commits a batch: again and again while the database is away, one by one when something in it cannot be written.
-async fn settle(pool: &AnyPool, health: &Health, batch: Vec<Job>) {
+async fn settle(pool: &AnyPool, health: &Health, events: &Events, batch: Vec<Job>) {
     let mut batches = vec![batch];
     let mut failures = 0;
     while let Some(mut batch) = batches.pop() {
@@ -163,7 +184,13 @@ async fn settle(pool: &AnyPool, health: &Health, batch: Vec<Job>) {
                     tracing::info!("the database is written to again");
                 }
                 failures = 0;
-                batch.into_iter().for_each(|job| answer(job, None));
+                for job in batch {
+                    if let Some(event) = job.event() {
+                        // Nobody listening is no error.
+                        let _ = events.send(Arc::new(event.clone()));
+                    }
+                    answer(job, None);
+                }
             }
             Err(error) if may_pass(&error) => {
                 if !health.0.swap(true, Ordering::Relaxed) {

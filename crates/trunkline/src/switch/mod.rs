@@ -18,18 +18,16 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use mio::{Token, Waker};
 use serde::Serialize;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 use crate::endpoint::{Endpoint, Listen};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
-use crate::store::{CallEvent, Store};
+use crate::store::Store;
 
 /// Commands waiting for the loop; beyond, new calls are refused.
 const COMMANDS: usize = 4096;
-/// Events a slow reader may lag behind before it misses some.
-const EVENTS: usize = 16_384;
 const WAKER: Token = Token(0);
 const SIP: usize = 1;
 
@@ -111,7 +109,6 @@ pub(crate) enum Command {
 pub struct Switch {
     commands: Sender<Command>,
     waker: Arc<Waker>,
-    events: broadcast::Sender<Arc<CallEvent>>,
     shared: Arc<Shared>,
     address: SocketAddr,
 }
@@ -152,7 +149,6 @@ impl Switch {
         let address = endpoint.address();
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
-        let (events, _) = broadcast::channel(EVENTS);
         let shared = Arc::new(Shared::default());
         let looped = run::Loop::new(run::Parts {
             poll,
@@ -162,12 +158,11 @@ impl Switch {
             sink,
             media_events,
             store: setup.store,
-            events: events.clone(),
             shared: shared.clone(),
             max_calls: setup.max_calls,
         });
         let thread = std::thread::Builder::new().name("switch".into()).spawn(move || looped.run())?;
-        Ok((Self { commands, waker, events, shared, address }, thread))
+        Ok((Self { commands, waker, shared, address }, thread))
     }
 
     /// Where SIP listens.
@@ -197,11 +192,6 @@ impl Switch {
     pub async fn hang_up(&self, call: Id) -> bool {
         let (reply, done) = oneshot::channel();
         self.send(Command::HangUp(call, reply)).is_ok() && done.await.unwrap_or(false)
-    }
-
-    /// Everything that happens on calls from now on; a reader that lags misses the oldest.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<CallEvent>> {
-        self.events.subscribe()
     }
 
     /// Takes what a simulated callee heard; it becomes part of the call's record.

@@ -12,7 +12,7 @@ use mio::{Events, Poll};
 use serde_json::{Value, json};
 use sip::LegId;
 use slab::Slab;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 use super::entry::{Entry, wall};
 use super::{Command, Place, Placed, Shared, full};
@@ -36,7 +36,6 @@ pub(super) struct Parts {
     pub(super) sink: rtp::Sink,
     pub(super) media_events: Receiver<rtp::Event>,
     pub(super) store: Store,
-    pub(super) events: broadcast::Sender<Arc<CallEvent>>,
     pub(super) shared: Arc<Shared>,
     pub(super) max_calls: usize,
 }
@@ -389,10 +388,9 @@ impl Loop {
             quality,
             heard: entry.heard.map(|heard| json!(heard)),
             recording,
-            event: event.clone(),
+            event,
         };
         self.write(Write::Finish(Box::new(finish)));
-        let _ = self.parts.events.send(Arc::new(event));
     }
 
     fn state(&mut self, key: usize, state: call::State) {
@@ -414,9 +412,7 @@ impl Loop {
     }
 
     fn publish(&mut self, event: CallEvent) {
-        self.write(Write::Event(event.clone()));
-        // Nobody listening is no error.
-        let _ = self.parts.events.send(Arc::new(event));
+        self.write(Write::Event(event));
     }
 
     pub(super) fn write(&mut self, write: Write) {

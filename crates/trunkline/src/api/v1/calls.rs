@@ -19,10 +19,9 @@ use utoipa::IntoParams;
 use super::schema::{Call, Event, NewCall};
 use super::{Page, location};
 use crate::api::auth::Caller;
-use crate::api::body::{self, Asked, Json, Named};
+use crate::api::body::{self, Asked, Json, Segment};
 use crate::api::reply::{Problem, store_failed};
 use crate::api::{Api, Door, calls};
-use crate::id::Id;
 use crate::originate::{Order, Step, originate};
 use crate::progress::Follow;
 use crate::refused::Refused;
@@ -136,7 +135,7 @@ pub(super) async fn list(
 pub(super) async fn get(
     State(api): State<Api>,
     caller: Caller,
-    Named(id): Named,
+    Segment(id): Segment,
 ) -> Result<Reply<Call>, Refused> {
     caller.may("calls:read")?;
     calls::find(&api, &caller, &id).await.map(|row| Reply(row.into()))
@@ -153,7 +152,7 @@ pub(super) async fn get(
 pub(super) async fn hang_up(
     State(api): State<Api>,
     caller: Caller,
-    Named(id): Named,
+    Segment(id): Segment,
 ) -> Result<Reply<Call>, Refused> {
     caller.may("calls:write")?;
     calls::end(&api, &caller, &id).await.map(|row| Reply(row.into()))
@@ -172,7 +171,7 @@ pub(super) async fn hang_up(
 pub(super) async fn events(
     State(api): State<Api>,
     caller: Caller,
-    Named(id): Named,
+    Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Refused> {
     caller.may("calls:read")?;
@@ -199,15 +198,11 @@ pub(super) async fn events(
 pub(super) async fn recording(
     State(api): State<Api>,
     caller: Caller,
-    Named(id): Named,
+    Segment(id): Segment,
 ) -> Result<Response, Refused> {
     caller.may("calls:read")?;
     let row = calls::find(&api, &caller, &id).await?;
-    let name = match row.recording {
-        Some(name) => Some(name),
-        None => growing(&api, row.id).await?,
-    };
-    let (file, length) = open(&api, name.as_deref()).await.ok_or_else(|| {
+    let (file, length) = open(&api, row.recording.as_deref()).await.ok_or_else(|| {
         Refused::missing("no_recording", "This call has no recording.")
             .hint("It was not answered yet, was placed with `record: false`, or its file has been removed.")
     })?;
@@ -217,14 +212,6 @@ pub(super) async fn recording(
         (header::CONTENT_DISPOSITION, format!("inline; filename=\"{}.wav\"", row.id.with("call"))),
     ];
     Ok((headers, Body::from_stream(chunks(file, length))).into_response())
-}
-
-/// The name of a recording that is still being made; the call's row has it only at the end.
-async fn growing(api: &Api, call: Id) -> Result<Option<String>, Refused> {
-    api.app.store.flush().await;
-    let events = api.app.store.events(call).await.map_err(store_failed)?;
-    let begun = events.iter().rev().find(|event| event.kind == "recording");
-    Ok(begun.and_then(|event| event.detail.get("file")?.as_str().map(ToOwned::to_owned)))
 }
 
 /// The file and how much of it there is now; what is recorded later is left for another time.

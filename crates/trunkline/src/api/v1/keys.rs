@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{Page, Whose};
 use crate::api::auth::Caller;
-use crate::api::body::{self, Asked, Json, Named};
+use crate::api::body::{self, Asked, Json, Segment};
 use crate::api::reply::{Problem, store_failed};
 use crate::api::{Api, calls};
 use crate::refused::Refused;
@@ -186,7 +186,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(api): State<Api>,
     caller: Caller,
-    Named(id): Named,
+    Segment(id): Segment,
 ) -> Result<StatusCode, Refused> {
     caller.may("keys")?;
     let parsed = body::id(&id, "key_not_found", "key")?;

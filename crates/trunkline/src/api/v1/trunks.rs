@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Page, Whose, location};
 use crate::api::auth::Caller;
-use crate::api::body::{self, Asked, Json, Named};
+use crate::api::body::{self, Asked, Json, Segment};
 use crate::api::reply::{Problem, store_failed};
 use crate::api::{Api, calls};
 use crate::refused::Refused;
@@ -299,7 +299,7 @@ pub(super) async fn list(
 pub(super) async fn get(
     State(api): State<Api>,
     caller: Caller,
-    Named(id): Named,
+    Segment(id): Segment,
     Asked(whose): Asked<Whose>,
 ) -> Result<Reply<Trunk>, Refused> {
     caller.may("trunks")?;
@@ -315,7 +315,7 @@ pub(super) async fn get(
 pub(super) async fn change(
     State(api): State<Api>,
     caller: Caller,
-    Named(id): Named,
+    Segment(id): Segment,
     Asked(whose): Asked<Whose>,
     Json(asked): Json<TrunkPatch>,
 ) -> Result<Reply<Trunk>, Refused> {
@@ -338,7 +338,7 @@ pub(super) async fn change(
 pub(super) async fn delete(
     State(api): State<Api>,
     caller: Caller,
-    Named(id): Named,
+    Segment(id): Segment,
     Asked(whose): Asked<Whose>,
 ) -> Result<StatusCode, Refused> {
     caller.may("trunks")?;
