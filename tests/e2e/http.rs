@@ -15,6 +15,8 @@ static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
+        // A server that refuses a body unread closes the connection: the next request takes a new one.
+        .pool_max_idle_per_host(0)
         .timeout(Duration::from_secs(20))
         .build()
         .expect("a client for plain HTTP")

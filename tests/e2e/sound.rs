@@ -119,12 +119,14 @@ impl Sound {
         found.get(found.len() / 2).copied()
     }
 
-    /// How much of its energy is a tone of `hz`, 0 to 1; the mean over 50 ms windows, each with a phase of its
-    /// own, so that a slip of the playout costs only the window it is in.
+    /// How much of its energy is a tone of `hz`, 0 to 1; over 50 ms windows, each with a phase of its own, without
+    /// the worst tenth of them: a playout that slips damages a window or two, another tone damages all.
     pub fn share_of(&self, hz: f64) -> f64 {
-        let shares: Vec<f64> =
+        let mut shares: Vec<f64> =
             self.0.chunks_exact(RATE as usize / 20).filter_map(|window| tone_share(window, hz)).collect();
-        shares.iter().sum::<f64>() / shares.len().max(1) as f64
+        shares.sort_by(f64::total_cmp);
+        let kept = &shares[shares.len() / 10..];
+        kept.iter().sum::<f64>() / kept.len().max(1) as f64
     }
 
     /// Silence is whatever stays below a tenth of a tone at half of full scale.

@@ -22,6 +22,16 @@ fn refused(reply: Reply, allowed: &[u16], what: &str) {
     );
 }
 
+/// The same for a body beyond the limit. Who answers before all of it was sent and closes the connection
+/// (RFC 9112 section 9.6) may cut the sender off before it reads the reply.
+#[track_caller]
+fn refused_as_too_large(server: &Server, path: &str, body: Body) {
+    match http::try_send("POST", &server.url(path), &[("X-API-Key", &server.key)], body) {
+        Ok(reply) => refused(reply, &[400, 413], path),
+        Err(error) => assert!(error.contains("SendRequest"), "{path}: {error}"),
+    }
+}
+
 fn with(field: &str, value: Value) -> Value {
     let mut body = json!({ "fromNumber": "+12025550100", "toNumber": "+12025550123", "text": "Hello." });
     if field == "audioFile" {
@@ -156,8 +166,7 @@ fn bodies_that_are_no_json() {
         refused(reply, &[400], what);
     }
     let huge = vec![b' '; 3 << 20];
-    let reply = server.request("POST", "/api/calls/initiate", Body::Raw("application/json", huge));
-    refused(reply, &[400, 413], "3 MiB");
+    refused_as_too_large(&server, "/api/calls/initiate", Body::Raw("application/json", huge));
     let reply = server.request("POST", "/api/calls/initiate", Body::Raw("text/plain", b"{}".to_vec()));
     refused(reply, &[400, 415], "text/plain");
     assert_eq!(server.history_len(), 0);
@@ -181,7 +190,8 @@ fn uploads_that_are_no_sound() {
     );
     refused(file("audio", "a.mp3", &[0x7f; 65536]), &[400], "noise");
     refused(file("file", "a.wav", &wav), &[400], "another field");
-    refused(file("audio", "a.wav", &vec![0; 11 << 20]), &[400, 413], "11 MiB");
+    let huge = Body::File("audio".into(), "a.wav".into(), vec![0; 11 << 20]);
+    refused_as_too_large(&server, "/api/audio/upload", huge);
     refused(server.post("/api/audio/upload", json!({ "audio": "a" })), &[400, 415], "JSON");
     let broken =
         Body::Raw("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-da".to_vec());
