@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api::{self, Door};
-use crate::config::Config;
+use crate::config::{Config, EngineChoice, SpeechConfig};
 use crate::endpoint::Listen;
 use crate::rtp::Media;
 use crate::secret::Secret;
@@ -135,6 +135,7 @@ async fn start(
     // Another provider may have been installed by a library's test; either serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be started")?;
+    crate::metrics::describe();
     let master = MasterKey::load(config.master_key.as_ref(), &config.master_key_file())?;
     let store = Store::open(&config.database_url(), &master).await?;
     let bootstrap = store.bootstrap(config.demo, config.bootstrap_key.as_ref()).await?;
@@ -155,7 +156,7 @@ async fn start(
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
     let sim = match config.demo {
-        true => Some(simulate(&config, &media, &speech, &switch).await?),
+        true => Some(simulate(&config, &media, &switch).await?),
         false => None,
     };
     let app = App {
@@ -173,9 +174,13 @@ async fn start(
     Ok((Arc::new(app), media, thread))
 }
 
-async fn simulate(config: &Config, media: &Media, speech: &Speech, switch: &Switch) -> Result<Network> {
-    // Without a speech engine callees still answer: with two short notes.
-    let greeting = match speech.say(GREETING, None, Some("en-US")).await {
+async fn simulate(config: &Config, media: &Media, switch: &Switch) -> Result<Network> {
+    // Always offline: no paid engine is asked for what nobody ordered. Without one callees answer with a tone.
+    let offline = SpeechConfig { engine: EngineChoice::Flite, ..SpeechConfig::default() };
+    let greeting = match Speech::new(&offline, config.data_dir.join("speech"))
+        .say(GREETING, None, Some("en-US"))
+        .await
+    {
         Ok(spoken) => spoken.clip,
         Err(_) => media::Clip::tone(880.0, 400, 0.3),
     };

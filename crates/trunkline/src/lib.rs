@@ -12,6 +12,7 @@ pub mod config;
 pub mod endpoint;
 pub mod id;
 pub mod logs;
+pub mod metrics;
 pub mod originate;
 pub mod progress;
 pub mod refused;

@@ -19,8 +19,8 @@ use crate::originate::{Order, Step, originate};
 use crate::refused::Refused;
 use crate::store::{CallFilter, CallRow};
 
-/// Room for the boundaries and headers around an uploaded file.
-const MULTIPART_OVERHEAD: usize = 64 * 1024;
+/// The most bytes of a form that are read before the connection is cut.
+const FORM_LIMIT: usize = 2 * UPLOAD_LIMIT;
 
 pub(super) fn router() -> Router<Api> {
     Router::new()
@@ -28,10 +28,7 @@ pub(super) fn router() -> Router<Api> {
         .route("/api/calls/status/{id}", get(status))
         .route("/api/calls/end/{id}", post(end))
         .route("/api/calls/history", get(history))
-        .route(
-            "/api/audio/upload",
-            post(upload).layer(DefaultBodyLimit::max(UPLOAD_LIMIT + MULTIPART_OVERHEAD)),
-        )
+        .route("/api/audio/upload", post(upload).layer(DefaultBodyLimit::max(FORM_LIMIT)))
 }
 
 #[derive(Deserialize)]
@@ -222,23 +219,31 @@ async fn upload(
             .hint("Send the file as the form field `audio`: curl -F audio=@greeting.mp3 …")
     })?;
     let mut audio = None;
-    while let Some(field) = form.next_field().await.map_err(|error| broken_form(&error))? {
+    while let Some(mut field) = form.next_field().await.map_err(|error| broken_form(&error))? {
         if field.name() != Some("audio") {
             continue;
         }
         if audio.is_some() {
             return Err(Refused::bad("invalid_upload", "The form has more than one field `audio`."));
         }
-        audio = Some(field.bytes().await.map_err(|error| broken_form(&error))?);
+        // Read to its end even when it is too large, or the sender sees a cut connection instead of the reply.
+        let (mut bytes, mut length) = (Vec::new(), 0);
+        while let Some(chunk) = field.chunk().await.map_err(|error| broken_form(&error))? {
+            length += chunk.len();
+            if length <= UPLOAD_LIMIT {
+                bytes.extend_from_slice(&chunk);
+            }
+        }
+        if length > UPLOAD_LIMIT {
+            return Err(body::too_large("The file", UPLOAD_LIMIT));
+        }
+        audio = Some(bytes);
     }
     let Some(audio) = audio else {
         return Err(Refused::bad("missing_audio", "The form has no field `audio`.")
             .hint("Send the file as the form field `audio`: curl -F audio=@greeting.mp3 …"));
     };
-    if audio.len() > UPLOAD_LIMIT {
-        return Err(body::too_large("The file", UPLOAD_LIMIT));
-    }
-    let file = api.app.uploads.store(audio.into()).await?;
+    let file = api.app.uploads.store(audio).await?;
     Ok((StatusCode::OK, Reply(json!({ "success": true, "audioFile": file }))))
 }
 

@@ -41,6 +41,7 @@ pub(super) async fn metrics(State(api): State<Api>, request: Request) -> Result<
     if !near && !Caller::from_request_parts(&mut parts, &api).await?.0.operator {
         return Err(Refused::new(403, "operator_only", "Only an operator's key may read the metrics."));
     }
+    crate::metrics::refresh(&api.app.switch.status());
     let text = api.app.metrics.render();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 /// Frames quieter than this are silence (RMS as a share of full scale; about -46 dBFS).
 const AUDIBLE: f32 = 0.005;
-/// Samples kept to find the tone: one second.
-const WINDOW: usize = 8000;
+/// Samples kept to find the tone: a quarter of a second, so that one late packet seldom breaks it.
+const WINDOW: usize = 2000;
 
 /// What was heard on a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -22,7 +22,7 @@ pub struct Heard {
     pub tone_hz: Option<f32>,
 }
 
-/// Listens frame by frame; keeps one second of the latest audible sound, nothing else.
+/// Listens frame by frame; keeps a quarter of a second of the latest audible sound, nothing else.
 pub struct Ear {
     frames: u64,
     audible: u64,
