@@ -131,8 +131,8 @@ pub fn check(policy: &Policy, number: &Number) -> Result<(), Refusal> {
 }
 
 /// As [`check`] for a SIP URI that leaves over a real trunk or straight to its host: `911@domain` is an emergency
-/// call too, and over a trunk (`charged`) a number in the user part costs what the number costs.
-pub fn check_uri(policy: &Policy, uri: &str, charged: bool) -> Result<(), Refusal> {
+/// call too, and a number in the user part may cost what the number costs, for the host may be a carrier.
+pub fn check_uri(policy: &Policy, uri: &str) -> Result<(), Refusal> {
     let Some(user) = sip_user(uri) else { return Ok(()) };
     let digits = user.strip_prefix('+');
     if policy.is_emergency(digits.unwrap_or(&user))
@@ -141,8 +141,8 @@ pub fn check_uri(policy: &Policy, uri: &str, charged: bool) -> Result<(), Refusa
         return Err(Refusal::Emergency);
     }
     match Number::parse(&user) {
-        Ok(number) if charged => check(policy, &number),
-        _ => Ok(()),
+        Ok(number) => check(policy, &number),
+        Err(_) => Ok(()),
     }
 }
 

@@ -94,7 +94,7 @@ pub fn plan(request: &Request<'_>, policy: &Policy, trunks: &[Trunk]) -> Result<
             trunks.map(|trunk| number_over(trunk, number, request, policy)).collect()
         }
         Destination::Sip(uri) if request.direct && request.trunk.is_none() => {
-            policy::check_uri(policy, uri, false)?;
+            policy::check_uri(policy, uri)?;
             Ok(vec![without_trunk(AttemptKind::Direct, uri, request)])
         }
         Destination::Sip(uri) => Ok(vec![address_over(candidates(request, trunks)?, uri, request, policy)?]),
@@ -109,7 +109,9 @@ fn candidates<'a>(request: &Request<'_>, trunks: &'a [Trunk]) -> Result<Vec<&'a 
     }
     let mut enabled: Vec<&Trunk> = trunks.iter().filter(|trunk| trunk.enabled).collect();
     enabled.sort_by_key(|trunk| (!trunk.is_default, trunk.priority));
-    let leader = trunks.iter().find(|trunk| trunk.is_default).or(enabled.first().copied());
+    // The simulated network leads only where somebody made it the default.
+    let real = enabled.iter().find(|trunk| trunk.kind == TrunkKind::Sip).copied();
+    let leader = trunks.iter().find(|trunk| trunk.is_default).or(real);
     let kind = leader.map(|trunk| trunk.kind);
     enabled.retain(|trunk| Some(trunk.kind) == kind);
     if enabled.is_empty() { Err(Refusal::NoTrunk) } else { Ok(enabled) }
@@ -151,7 +153,7 @@ fn address_over(
         if request.trunk.is_none() {
             return Err(Refusal::NotDirect);
         }
-        policy::check_uri(policy, uri, true)?;
+        policy::check_uri(policy, uri)?;
     }
     Ok(over(trunk, uri.to_owned(), request, policy))
 }

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::api::{self, Door};
 use crate::config::{Config, EngineChoice, SpeechConfig};
 use crate::endpoint::Listen;
+use crate::http;
 use crate::rtp::Media;
 use crate::secret::Secret;
 use crate::sim::Network;
@@ -81,20 +82,20 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     started: impl FnOnce(Arc<App>) -> F,
 ) -> Result<()> {
     let _lock = prepare(&config.data_dir)?;
-    let http = TcpListener::bind(config.http_listen)
+    raise_file_limit(config.max_calls);
+    let listener = TcpListener::bind(config.http_listen)
         .await
         .map_err(|e| port_error("http_listen", config.http_listen, &e))?;
     let unix = unix_listener(&socket_path(&config.data_dir))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
-    let (app, media, switch_thread) = start(config, http.local_addr()?).await?;
+    let (app, media, switch_thread) = start(config, listener.local_addr()?).await?;
     tracing::info!(http = %app.http_address, sip = %app.switch.address(), "trunkline is ready");
     let (stop, stopped) = watch::channel(false);
-    let tcp = api::router(app.clone(), Door::Tcp).into_make_service_with_connect_info::<SocketAddr>();
+    let tcp = api::router(app.clone(), Door::Tcp);
     let local: Router = api::router(app.clone(), Door::Unix);
-    let tcp =
-        tokio::spawn(axum::serve(http, tcp).with_graceful_shutdown(until(stopped.clone())).into_future());
+    let tcp = tokio::spawn(http::serve(listener, tcp, until(stopped.clone())));
     let local = tokio::spawn(axum::serve(unix, local).with_graceful_shutdown(until(stopped)).into_future());
     let beside = tokio::spawn(started(app.clone()));
 
@@ -196,6 +197,22 @@ async fn simulate(config: &Config, media: &Media, switch: &Switch) -> Result<Net
     Network::start(listen, media.clone(), greeting, report).map_err(|e| port_error("sim_listen", listen, &e))
 }
 
+/// Each call needs two sockets, a recording and a share of the rest; a simulated one needs two more.
+fn raise_file_limit(max_calls: usize) {
+    let wanted = max_calls as u64 * 6 + 256;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => {
+            tracing::warn!(
+                limit,
+                wanted,
+                "too few open files are allowed for max_calls; raise the limit (ulimit -n)"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be read"),
+    }
+}
+
 /// The data folder, private to its owner, and the lock that keeps a second server out of it.
 fn prepare(data_dir: &Path) -> Result<File> {
     let create = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -204,6 +221,9 @@ fn prepare(data_dir: &Path) -> Result<File> {
     {
         create(&path).with_context(|| format!("data_dir: {} cannot be created", path.display()))?;
     }
+    // A folder that was there before may be open to others; what is kept in it is nobody else's.
+    std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("data_dir: {} is not ours to protect", data_dir.display()))?;
     let lock = File::create(data_dir.join("lock"))
         .with_context(|| format!("data_dir: {} is not writable", data_dir.display()))?;
     match lock.try_lock() {

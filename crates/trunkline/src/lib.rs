@@ -10,6 +10,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod endpoint;
+pub mod http;
 pub mod id;
 pub mod logs;
 pub mod metrics;

@@ -139,11 +139,14 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
         kind: "state".into(),
         detail: json!({ "state": "queued" }),
     };
-    app.store.create_call(&row, &queued).await.map_err(|error| {
+    if let Err(error) = app.store.create_call(&row, &queued).await {
         tracing::error!(%error, "a call could not be stored");
-        Refused::new(503, "store_unavailable", "The call could not be stored, so it was not placed.")
-            .retry_after(5)
-    })?;
+        let message = "The call could not be stored, so it was not placed.";
+        let refused = Refused::new(503, "store_unavailable", message).retry_after(5);
+        // The commit may have come just too late: then the row must not stay queued for ever.
+        close(app, id, order.account, &refused);
+        return Err(refused);
+    }
     let config = &app.config;
     let place = Place {
         id,
@@ -167,17 +170,20 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
     match app.switch.place(place).await {
         Ok(placed) => Ok(CallRow { sip_call_id: Some(placed.sip_call_id), ..row }),
         Err(refused) => {
-            // The row is there already: it must not stay queued for ever.
-            let end = refusal(id, order.account, &refused);
-            if app.store.record(Write::Finish(Box::new(end))).is_err() {
-                tracing::error!(call = %id, "a refused call could not be written as failed");
-            }
+            close(app, id, order.account, &refused);
             Err(refused)
         }
     }
 }
 
-/// The end of a call that the switch did not take.
+/// Ends a call that is in the store but was not placed.
+fn close(app: &App, call: Id, account: i64, refused: &Refused) {
+    let end = refusal(call, account, refused);
+    if app.store.record(Write::Finish(Box::new(end))).is_err() {
+        tracing::error!(%call, "a refused call could not be written as failed");
+    }
+}
+
 fn refusal(call: Id, account: i64, refused: &Refused) -> Finish {
     let at = now_ms();
     let cause = json!({ "code": refused.code, "text": refused.message, "hint": refused.hint });
@@ -226,7 +232,7 @@ fn check_limits(order: &Order) -> Result<(), Refused> {
     within("max_duration_s", order.max_duration, DURATION)
 }
 
-/// A caller ID: a number, or the address of somebody.
+/// A caller ID: a number.
 fn caller_id(text: &str) -> Result<String, Refused> {
     let refused = |why: String| {
         Refused::bad("invalid_from_number", format!("The number to call from is not usable: {why}"))
@@ -234,7 +240,8 @@ fn caller_id(text: &str) -> Result<String, Refused> {
     };
     match Destination::parse(text.trim(), |_| false) {
         Ok(Destination::Pstn(number)) => Ok(number.as_str().to_owned()),
-        Ok(Destination::Sip(uri)) => Ok(uri),
+        // Whoever is called shall not be shown an identity of another domain.
+        Ok(Destination::Sip(_)) => Err(refused("a SIP address cannot be shown as the caller.".into())),
         Ok(Destination::User(name)) => Err(refused(format!("no user is called {name}."))),
         Err(error) => Err(refused(error.to_string())),
     }
@@ -252,7 +259,10 @@ fn plan(
         Destination::Sip(uri) => is_loopback_uri(uri) || !app.config.sip_listen.ip().is_loopback(),
         Destination::Pstn(_) | Destination::User(_) => false,
     };
-    let request = call::Request { destination, caller_id: from, trunk: order.trunk.as_deref(), direct };
+    // An id is accepted in any form; names are left as they are.
+    let by_id = order.trunk.as_deref().and_then(Id::parse).map(|id| id.to_string());
+    let trunk = by_id.as_deref().or(order.trunk.as_deref());
+    let request = call::Request { destination, caller_id: from, trunk, direct };
     let routes: Vec<call::Trunk> = trunks.iter().map(TrunkRow::route).collect();
     call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
         let status =
@@ -402,6 +412,9 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
         Refused::bad("invalid_number_format", format!("The SIP address cannot be called: {why}"))
     };
     let uri = sip::Uri::parse(text).map_err(|e| bad(e.to_string()))?;
+    if uri.headers.is_some() || uri.password.is_some() {
+        return Err(bad("a password or ?headers have no place in it.".into()));
+    }
     if uri.secure {
         return Err(
             bad("sips needs TLS, which this server does not speak yet.".into()).hint("Use sip: instead.")

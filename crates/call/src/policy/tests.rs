@@ -67,22 +67,21 @@ fn numbers() {
 
 #[test]
 fn addresses() {
-    for (home, uri, charged, expected) in [
-        (None, "sip:911@example.com", false, "emergency_not_supported"),
-        (None, "sip:112@example.com", false, "emergency_not_supported"),
-        (None, "sip:%39%31%31@example.com", false, "emergency_not_supported"),
-        (None, "sip:+1911@example.com", false, "emergency_not_supported"),
-        (None, "sip:100@example.com", false, "ok"),
-        (Some("IN"), "sip:100@example.com", false, "emergency_not_supported"),
-        (Some("US"), "sip:alice@example.com", true, "ok"),
-        (Some("US"), "sip:example.com", true, "ok"),
-        (Some("US"), "sip:+19002345678@example.com", false, "ok"),
-        (Some("US"), "sip:+19002345678@example.com", true, "premium_blocked"),
-        (Some("US"), "sip:%2B19002345678;x=y@example.com", true, "premium_blocked"),
-        (Some("US"), "sip:+46700123456@example.com", true, "destination_not_allowed"),
-        (Some("US"), "sip:+12025550123@example.com", true, "ok"),
+    for (home, uri, expected) in [
+        (None, "sip:911@example.com", "emergency_not_supported"),
+        (None, "sip:112@example.com", "emergency_not_supported"),
+        (None, "sip:%39%31%31@example.com", "emergency_not_supported"),
+        (None, "sip:+1911@example.com", "emergency_not_supported"),
+        (None, "sip:100@example.com", "ok"),
+        (Some("IN"), "sip:100@example.com", "emergency_not_supported"),
+        (Some("US"), "sip:alice@example.com", "ok"),
+        (Some("US"), "sip:example.com", "ok"),
+        (Some("US"), "sip:+19002345678@example.com", "premium_blocked"),
+        (Some("US"), "sip:%2B19002345678;x=y@example.com", "premium_blocked"),
+        (Some("US"), "sip:+46700123456@example.com", "destination_not_allowed"),
+        (Some("US"), "sip:+12025550123@example.com", "ok"),
     ] {
-        let result = check_uri(&policy(&["US"], home), uri, charged);
+        let result = check_uri(&policy(&["US"], home), uri);
         assert_eq!(code(result), expected, "{uri} from {home:?}");
     }
 }

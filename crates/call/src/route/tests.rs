@@ -63,7 +63,10 @@ fn trunks_in_order_and_of_one_kind() {
         (vec![default(a()), b()], "a b"),
         (vec![default(a()), b(), sim()], "a b"),
         (vec![a(), b(), default(sim())], "sim"),
-        (vec![sim()], "sim"),
+        (vec![default(sim())], "sim"),
+        (vec![sim()], "no_trunk"),
+        (vec![a(), sim()], "a"),
+        (vec![disabled(a()), sim()], "no_trunk"),
         (vec![disabled(a()), b()], "b"),
         (vec![disabled(default(a())), b(), sim()], "b"),
         (vec![disabled(default(a())), sim()], "no_trunk"),
@@ -98,7 +101,7 @@ fn a_named_trunk_is_the_only_one() {
 #[test]
 fn policy_governs_real_trunks_only() {
     let real = [trunk("a", TrunkKind::Sip, 0)];
-    let simulated = [trunk("sim", TrunkKind::Simulated, 0)];
+    let simulated = [default(trunk("sim", TrunkKind::Simulated, 0))];
     for (text, over_real) in [
         ("+1234567890", "destination_unclassified"),
         ("+46700123456", "destination_not_allowed"),
@@ -115,7 +118,7 @@ fn policy_governs_real_trunks_only() {
 #[test]
 fn addresses_go_direct_or_to_the_simulated_network() {
     let real = [trunk("a", TrunkKind::Sip, 0)];
-    let simulated = [trunk("sim", TrunkKind::Simulated, 0)];
+    let simulated = [default(trunk("sim", TrunkKind::Simulated, 0))];
     let address = sip("sip:alice@example.com");
     let direct = Request { direct: true, ..request(&address) };
     assert_eq!(order(&direct, &real), "-");
@@ -127,6 +130,7 @@ fn addresses_go_direct_or_to_the_simulated_network() {
     let emergency = sip("sip:911@example.com");
     assert_eq!(order(&Request { direct: true, ..request(&emergency) }, &[]), "emergency_not_supported");
     let premium = sip("sip:+19002345678@a.example");
+    assert_eq!(order(&Request { direct: true, ..request(&premium) }, &real), "premium_blocked");
     assert_eq!(order(&Request { trunk: Some("a"), ..request(&premium) }, &real), "premium_blocked");
 
     let user = Destination::User("1001".to_owned());

@@ -86,6 +86,10 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
     if bytes.trim_ascii().is_empty() {
         return Err(Refused::bad("invalid_json", "The body is empty; a JSON object is expected."));
     }
+    // serde would read an array as the fields in their order.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Refused::bad("invalid_json", "The body is no JSON object."));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

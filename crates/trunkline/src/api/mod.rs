@@ -47,8 +47,8 @@ struct Api {
 
 /// All faces on one router.
 ///
-/// On [`Door::Tcp`] serve it with `into_make_service_with_connect_info::<SocketAddr>()`: keys that are tied
-/// to source ranges, and `/metrics`, need to know where a request comes from.
+/// On [`Door::Tcp`] each request carries a `ConnectInfo<SocketAddr>`: keys that are tied to source ranges, and
+/// `/metrics`, need to know where it comes from.
 pub fn router(app: Arc<App>, door: Door) -> Router {
     let (v1, openapi) = v1::router().split_for_parts();
     let openapi = openapi.to_pretty_json().unwrap_or_default();

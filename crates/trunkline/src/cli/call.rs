@@ -12,6 +12,7 @@ use super::client::{Client, Failure};
 use super::say;
 use crate::config::Config;
 use crate::progress::Narrator;
+use crate::upload::LARGEST;
 
 const CODES: &str = "\
 Ends with:
@@ -86,6 +87,10 @@ pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result
 
 /// A local file is given to the server first; another name is one it knows already.
 async fn stored(client: &Client, file: &Path) -> anyhow::Result<String> {
+    if tokio::fs::metadata(file).await.is_ok_and(|about| !about.is_file() || about.len() > LARGEST as u64) {
+        let detail = format!("{} is no file of at most {} MiB", file.display(), LARGEST / (1024 * 1024));
+        return Err(Failure::Refused { detail, hint: None }.into());
+    }
     match tokio::fs::read(file).await {
         Ok(bytes) => Ok(client.upload(file, bytes).await?),
         Err(_) if file.starts_with("uploads") => Ok(file.to_string_lossy().into_owned()),

@@ -143,7 +143,10 @@ impl Store {
             let others = trunks.iter().filter(|trunk| trunk.name != FROM_SETTINGS);
             let default_left = others.clone().any(|trunk| trunk.is_default);
             let sim = others.clone().find(|trunk| trunk.kind == TrunkKind::Simulated && trunk.enabled);
-            if let Some(sim) = sim.filter(|_| provider.is_none() && !default_left) {
+            // Only when the settings themselves take their trunk back: a trunk somebody deleted is not replaced by it.
+            let taken_back =
+                provider.is_none() && present.is_some_and(|trunk| trunk.enabled && trunk.is_default);
+            if let Some(sim) = sim.filter(|_| taken_back && !default_left) {
                 let sim = TrunkRow { is_default: true, ..sim.clone() };
                 trunks::put(&mut change, &sim, &self.0.master).await?;
             }

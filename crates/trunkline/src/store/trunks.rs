@@ -286,8 +286,12 @@ impl Store {
     /// Removes a trunk of the account (or of anyone); false if there is none such. Calls keep its name.
     pub async fn delete_trunk(&self, account: Option<i64>, id: Id) -> Result<bool, StoreError> {
         let _changing = self.0.changing.lock().await;
-        if self.trunk(account, id).is_none() {
-            return Ok(false);
+        let Some(trunk) = self.trunk(account, id) else { return Ok(false) };
+        if trunk.kind == TrunkKind::Simulated {
+            let message = "The simulated network's trunk belongs to the server and cannot be removed.";
+            return Err(Refused::bad("simulated_trunk", message)
+                .hint("Make another trunk the default, or start with demo = false.")
+                .into());
         }
         sqlx::query("DELETE FROM trunks WHERE id = $1").bind(id.to_string()).execute(&self.0.writes).await?;
         self.refresh().await?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use call::State;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{CallEvent, CallRow, Store, StoreError};
@@ -27,6 +27,9 @@ const RETRY: [Duration; 4] = [
     Duration::from_millis(500),
     Duration::from_secs(2),
 ];
+
+/// How long a new call waits for its commit before it is refused.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The rank that all final states share.
 const FINAL: i64 = 3;
@@ -105,7 +108,7 @@ impl Job {
     /// The event that a commit of this makes known.
     fn event(&self) -> Option<&CallEvent> {
         match self {
-            Job::Create { first, .. } => Some(first),
+            Job::Create { first, done, .. } => (!done.is_closed()).then_some(first),
             Job::Write(Write::Event(event)) => Some(event),
             Job::Write(Write::Finish(end)) => Some(&end.event),
             Job::Write(_) | Job::KeyUsed { .. } | Job::Flush(_) => None,
@@ -132,7 +135,11 @@ impl Store {
         let (done, committed) = oneshot::channel();
         let job = Job::Create { row: Box::new(row.clone()), first: first.clone(), done };
         self.0.queue.try_send(job).map_err(|_| StoreError::Behind)?;
-        committed.await.unwrap_or_else(|_| Err(StoreError::Write("the writer has stopped".into())))
+        match tokio::time::timeout(PATIENCE, committed).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(StoreError::Write("the writer has stopped".into())),
+            Err(_) => Err(StoreError::Behind),
+        }
     }
 
     /// Hands a write to the writer without ever waiting; writes keep their order.
@@ -251,9 +258,22 @@ fn answer(job: Job, error: Option<&sqlx::Error>) {
 }
 
 async fn commit(pool: &AnyPool, batch: &[Job]) -> Result<(), sqlx::Error> {
-    let mut group = pool.begin().await?;
+    let mut connection = pool.acquire().await?;
+    let committed = commit_on(&mut connection, batch).await;
+    if committed.is_err() {
+        // A connection whose COMMIT or ROLLBACK failed may still be inside that transaction: what follows on it would
+        // be written nowhere. It is closed, the pool opens another one.
+        drop(connection.detach());
+    }
+    committed
+}
+
+async fn commit_on(connection: &mut AnyConnection, batch: &[Job]) -> Result<(), sqlx::Error> {
+    let mut group = connection.begin().await?;
     for job in batch {
         match job {
+            // Whoever ordered it has been refused in the meantime: nobody would place it.
+            Job::Create { done, .. } if done.is_closed() => {}
             Job::Create { row, first, .. } => {
                 insert_call(&mut group, row).await?;
                 insert_event(&mut group, first).await?;

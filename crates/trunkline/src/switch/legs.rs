@@ -154,7 +154,10 @@ impl Loop {
         let transport =
             |error: &dyn std::fmt::Display| unsent(call::FailureKind::Transport, &error.to_string());
         let path = parts.endpoint.path(target.transport, target.remote).map_err(|e| transport(&e))?;
-        let (id, port) = parts.media.open(&parts.sink).map_err(|e| transport(&e))?;
+        let (id, port) = parts.media.open(&parts.sink).map_err(|error| {
+            tracing::error!(%error, "no RTP port can be had");
+            unsent(call::FailureKind::Media(error.to_string()), "")
+        })?;
         let local = Local {
             addr: path.local.ip(),
             port,
