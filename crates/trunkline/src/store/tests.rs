@@ -275,8 +275,9 @@ async fn provider(url: &str) {
     store.delete_trunk(None, own.id).await.unwrap();
 
     store.set_provider(None).await.unwrap();
+    assert_eq!((&*first(0).name, first(0).is_default), ("sim", true));
+    assert!(!store.trunks(1).iter().any(|trunk| trunk.is_default), "nothing stands in for a deleted trunk");
     for account in [0, 1] {
-        assert_eq!((&*first(account).name, first(account).is_default), ("sim", true));
         let provider = store.trunks(account).into_iter().find(|trunk| trunk.name == "provider").unwrap();
         assert!(!provider.enabled && !provider.is_default);
         store.delete_trunk(None, provider.id).await.unwrap();
