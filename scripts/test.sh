@@ -2,8 +2,10 @@
 # Runs every test and says how many were skipped, and why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/postgres.sh
 output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+trap 'stop_postgres; rm -f "$output"' EXIT
+start_postgres
 
 # End-to-end tests mostly wait for calls to take place: more of them than cores can run side by side.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
