@@ -385,7 +385,8 @@ impl Call {
         }
         match &self.phase {
             Phase::Dialing { .. } => {
-                self.hang_up(State::NoAnswer, cause::no_answer(self.spec.ring_timeout), now);
+                let rang = self.state == State::Ringing;
+                self.hang_up(State::NoAnswer, cause::no_answer(self.spec.ring_timeout, rang), now);
             }
             Phase::Closing { at } if *at <= now => {
                 self.hang_up(State::Completed, because(reason::FLOW_DONE, HangupBy::System), now);

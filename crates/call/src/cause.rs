@@ -129,10 +129,15 @@ fn from_status(failure: &LegFailure) -> (State, Cause) {
     (state, cause)
 }
 
-/// The cause of an unanswered call whose ring time-out passed, in whole seconds.
-pub(crate) fn no_answer(after: Duration) -> Cause {
+/// The cause of an unanswered call whose ring time-out passed, in whole seconds; `rang` when a phone was reported to.
+pub(crate) fn no_answer(after: Duration, rang: bool) -> Cause {
     let mut cause = because(reason::NO_ANSWER, HangupBy::System);
     cause.text = format!("Nobody answered within {} s.", after.as_secs());
+    if !rang {
+        cause.text =
+            format!("Nobody answered within {} s, and no phone was reported to ring.", after.as_secs());
+        cause.hint = Some("If every call ends like this, check the trunk's host, port and transport.");
+    }
     cause
 }
 

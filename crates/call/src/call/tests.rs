@@ -433,3 +433,21 @@ proptest! {
         prop_assert!(hang_ups <= 1);
     }
 }
+
+#[test]
+fn a_line_that_never_rang_is_told_apart() {
+    for (inputs, text) in [
+        (vec![Input::Ringing { early_media: false }], "Nobody answered within 60 s."),
+        (vec![], "Nobody answered within 60 s, and no phone was reported to ring."),
+    ] {
+        let now = Instant::now();
+        let mut call = Call::outbound(Spec::new(vec![Verb::Hangup], vec![attempt("a")]), now);
+        inputs.into_iter().for_each(|input| call.handle_input(input, now));
+        call.handle_timeout(now + Duration::from_secs(60));
+        let cause = std::iter::from_fn(|| call.poll_output()).find_map(|output| match output {
+            Output::HangUp { cause } => Some(cause),
+            _ => None,
+        });
+        assert_eq!(cause.map(|cause| cause.text).as_deref(), Some(text));
+    }
+}

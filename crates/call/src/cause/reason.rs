@@ -187,7 +187,9 @@ pub(crate) const MEDIA_FAILED: Reason = reason(
     "media_failed",
     Some(41),
     "The sound of the call could not be sent or received.",
-    Some("Check that the RTP ports are free and open in the firewall."),
+    Some(
+        "Check that the other side speaks G.711 (PCMU, PCMA), and that rtp_ports are free and open in the firewall.",
+    ),
 );
 pub(crate) const NO_ACK: Reason = reason(
     "no_ack",
