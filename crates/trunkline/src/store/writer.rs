@@ -144,12 +144,13 @@ impl Store {
 
     /// Hands a write to the writer without ever waiting; writes keep their order.
     pub fn record(&self, write: Write) -> Result<(), Full> {
-        self.0.queue.try_send(Job::Write(write)).map_err(|refused| match refused.into_inner() {
-            Job::Write(write) => Full(Box::new(write)),
-            Job::Create { .. } | Job::KeyUsed { .. } | Job::Flush(_) => {
-                unreachable!("only a write was offered")
+        match self.0.queue.try_reserve() {
+            Ok(place) => {
+                place.send(Job::Write(write));
+                Ok(())
             }
-        })
+            Err(_) => Err(Full(Box::new(write))),
+        }
     }
 
     /// Everything that happens on calls from now on, once it is committed: what is told here can be read. A reader
