@@ -67,7 +67,13 @@ fn write(messages: &Receiver<Message>) {
         match message {
             Message::Open(id, path) => {
                 let file = File::create_new(&path).map(BufWriter::new).map_err(|e| e.to_string());
-                let recorder = file.and_then(|file| Recorder::new(file).map_err(|e| e.to_string()));
+                let recorder = file.and_then(|file| {
+                    Recorder::new(file).map_err(|e| {
+                        // Without even a header (a full disk) nothing in it could ever be played.
+                        let _ = std::fs::remove_file(&path);
+                        e.to_string()
+                    })
+                });
                 open.insert(id, recorder);
             }
             Message::Frames(id, frames) => {
