@@ -9,7 +9,7 @@ as_postgres() {
 
 start_postgres() {
     local bin port
-    bin=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -1 | xargs -r dirname)
+    bin=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -1 | xargs -r dirname) || bin=
     [ -n "$bin" ] || return 0
     postgres_folder=$(mktemp -d)
     if [ "$(id -u)" -eq 0 ]; then chown postgres "$postgres_folder"; fi
