@@ -20,6 +20,8 @@ fn holds_only(channel: &Sound, hz: f64, what: &str) {
     let found = tone.frequency().unwrap_or_else(|| panic!("{what} is silent"));
     assert!((found / hz - 1.0).abs() < 0.01, "{what}: {hz} Hz became {found} Hz");
     assert!(tone.share_of(hz) > 0.97, "{what}: only {:.3} of it is its own tone", tone.share_of(hz));
+    let throughout = tone.share_throughout(hz);
+    assert!(throughout > 0.97, "{what}: throughout, only {throughout:.3} of it is its own tone");
     assert!(tone.longest_gap_ms() <= 40.0, "{what}: a gap of {} ms", tone.longest_gap_ms());
 }
 

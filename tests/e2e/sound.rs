@@ -122,17 +122,30 @@ impl Sound {
     /// How much of its energy is a tone of `hz`, 0 to 1; over 50 ms windows, each with a phase of its own, without
     /// the worst tenth of them: a playout that slips damages a window or two, another tone damages all.
     pub fn share_of(&self, hz: f64) -> f64 {
-        let mut shares: Vec<f64> =
-            self.0.chunks_exact(RATE as usize / 20).filter_map(|window| tone_share(window, hz)).collect();
+        let mut shares = self.shares(hz, 50);
         shares.sort_by(f64::total_cmp);
-        let kept = &shares[shares.len() / 10..];
-        kept.iter().sum::<f64>() / kept.len().max(1) as f64
+        mean(&shares[shares.len() / 10..])
+    }
+
+    /// The same over all of it, in windows so short that a slip hardly counts: finds another tone that is there for
+    /// a moment only, unless it is a close neighbour, which [`Sound::share_of`] finds.
+    pub fn share_throughout(&self, hz: f64) -> f64 {
+        mean(&self.shares(hz, 20))
+    }
+
+    fn shares(&self, hz: f64, window_ms: u32) -> Vec<f64> {
+        let windows = self.0.chunks_exact((RATE * window_ms / 1000) as usize);
+        windows.filter_map(|window| tone_share(window, hz)).collect()
     }
 
     /// Silence is whatever stays below a tenth of a tone at half of full scale.
     fn threshold(&self) -> f64 {
         0.05
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// Zero crossings, each placed between its two samples by interpolation.
@@ -186,6 +199,12 @@ fn a_second_tone_a_gap_and_silence_are_noticed() {
     let mixed = Sound(one.0.iter().zip(&other.0).map(|(a, b)| a + 0.3 * b).collect());
     assert!(mixed.share_of(700.0) < 0.98, "{}", mixed.share_of(700.0));
     assert!(other.share_of(700.0) < 0.5, "{}", other.share_of(700.0));
+
+    let mut moment = one.clone();
+    let foreign = &read_wav(&tone_wav(1500.0, 2.0))[0];
+    moment.0[4000..5200].copy_from_slice(&foreign.0[4000..5200]);
+    assert!(moment.share_throughout(700.0) < 0.95, "{}", moment.share_throughout(700.0));
+    assert!(one.share_throughout(700.0) > 0.999, "{}", one.share_throughout(700.0));
 
     let mut broken = one.clone();
     broken.0[8000..8400].fill(0.0);
