@@ -23,6 +23,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 const CHUNK: usize = 16_000;
 /// Packets read from one socket before the next one has its turn.
 const BURST: usize = 32;
+/// Frames made up for after a stall (1 s); a longer one delays the sound instead of bursting it out.
+const MOST_TICKS: u32 = 50;
 /// Seconds between the NTP era (1900) and the Unix epoch.
 const NTP_OFFSET: u64 = 2_208_988_800;
 
@@ -211,7 +213,7 @@ impl Loop {
         pacer.due(now, |key, ticks| {
             let Some(leg) = legs.get_mut(key) else { return };
             let Some(session) = leg.session.as_deref_mut() else { return };
-            for _ in 0..ticks {
+            for _ in 0..ticks.min(MOST_TICKS) {
                 if let Some(send) = session.tick(now, out) {
                     // A full socket buffer loses this packet as a network would.
                     let _ = leg.rtp.send_to(out.get(..send.len).unwrap_or_default(), send.to);

@@ -91,6 +91,10 @@ impl Loop {
         let Some(entry) = self.calls.get_mut(key) else { return Err("the call is gone".into()) };
         let Some(line) = entry.media.as_mut() else { return Err("there is no media".into()) };
         let negotiated = sdp::accept(&line.local, body).map_err(|e| e.to_string())?;
+        // A final answer mostly repeats what early media said: latching must not start anew for it.
+        if line.negotiated.as_ref() == Some(&negotiated) {
+            return Ok(());
+        }
         if line.negotiated.is_some() {
             let moved = self.parts.media.update(line.id, negotiated.clone());
             line.negotiated = Some(negotiated);

@@ -345,6 +345,8 @@ impl Loop {
         self.timers.set(key, None);
         self.by_id.remove(&entry.id);
         if let Some(line) = &entry.media {
+            // Never heard of again: perhaps its loop was too busy to be told, and would keep the ports.
+            let _ = self.parts.media.close(line.id);
             self.by_media.remove(&line.id);
         }
         let Some((outcome, _)) = entry.outcome.take() else { return };
