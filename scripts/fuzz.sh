@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # fuzz.sh SECONDS [TARGET...]: fuzzes each target for so long, from our own seeds and, where they are, other people's.
-# What makes a target fail is left in fuzz/artifacts; `fuzz.sh 0 TARGET FILE` would run it once more.
+# What makes a target fail is left in fuzz/artifacts; the target's binary with that file as its argument repeats it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:?fuzz.sh SECONDS [TARGET...]}
@@ -20,7 +20,7 @@ trap 'rm -rf "$seeds"' EXIT
 seed() { # TARGET ARCHIVE
     mkdir -p "$seeds/$1"
     if [ -f "$corpora/fuzz/pjproject/$2" ]; then
-        python3 -m zipfile -e "$corpora/fuzz/pjproject/$2" "$seeds/$1"
+        unzip -q -o "$corpora/fuzz/pjproject/$2" -d "$seeds/$1"
     fi
 }
 [ -d "$corpora/fuzz/pjproject" ] || echo "SKIP: fuzz seeds of other projects: $corpora/fuzz/pjproject is not there"
