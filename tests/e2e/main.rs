@@ -24,6 +24,7 @@ mod doc0;
 mod garbage;
 mod kamailio;
 mod many;
+mod odd;
 mod refusals;
 mod restart;
 mod settings;
