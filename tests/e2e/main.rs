@@ -30,5 +30,6 @@ mod restart;
 mod settings;
 mod simulated;
 mod sipp;
+mod soak;
 mod speech;
 mod wrong_input;
