@@ -32,6 +32,7 @@ mod name_addr;
 mod params;
 mod reason;
 mod replaces;
+mod sabotage;
 mod timing;
 mod transaction;
 mod uri;
