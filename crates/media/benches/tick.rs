@@ -14,6 +14,8 @@ fn tick(criterion: &mut Criterion) {
     let negotiated = Negotiated {
         codec: Codec::Pcmu,
         payload_type: 0,
+        fmtp: String::new(),
+        others: vec![],
         dtmf: Some(101),
         remote,
         remote_rtcp: SocketAddr::new(remote.ip(), 4001),

@@ -81,6 +81,10 @@ pub struct Negotiated {
     pub codec: Codec,
     /// Its RTP payload type.
     pub payload_type: u8,
+    /// Their `a=fmtp` of it, after the payload type; empty if there is none.
+    pub fmtp: String,
+    /// What else they may send without asking, by payload type: the further formats in common (RFC 3264 6.1).
+    pub others: Vec<(u8, Codec)>,
     /// The payload type of `telephone-event/8000` (RFC 4733), if they take it.
     pub dtmf: Option<u8>,
     /// Where their RTP port is; an unspecified address (`c=0.0.0.0`) means on hold (RFC 3264 8.4).
@@ -195,7 +199,7 @@ fn choose<'a>(description: &'a Description, local: &Local) -> Result<(usize, &'a
 fn common(media: &Media, local: &Local) -> impl Iterator<Item = (u8, Codec)> + Clone {
     media.payload_types().filter_map(|payload_type| {
         let codec = match media.rtpmap(payload_type) {
-            Some(map) => Codec::from_name(&map.name).filter(|_| map.clock == crate::SAMPLE_RATE),
+            Some(map) => Codec::from_rtpmap(&map.name, map.clock),
             None => Codec::from_payload_type(payload_type),
         }?;
         local.codecs.contains(&codec).then_some((payload_type, codec))
@@ -222,8 +226,9 @@ fn names(media: &Media) -> String {
 
 /// What their m-line says, seen from our side.
 fn agree(theirs: &Description, media: &Media, local: &Local) -> Result<Negotiated, SdpError> {
+    let mut formats = common(media, local);
     let (payload_type, codec) =
-        common(media, local).next().ok_or_else(|| SdpError::NoCommonCodec { theirs: names(media) })?;
+        formats.next().ok_or_else(|| SdpError::NoCommonCodec { theirs: names(media) })?;
     let host = media.connection.as_ref().or(theirs.connection.as_ref()).ok_or(SdpError::NoAddress)?;
     let address: IpAddr = host.parse().map_err(|_| SdpError::Hostname(host.clone()))?;
     let (rtcp_port, rtcp_host) = media
@@ -239,6 +244,8 @@ fn agree(theirs: &Description, media: &Media, local: &Local) -> Result<Negotiate
     Ok(Negotiated {
         codec,
         payload_type,
+        fmtp: String::new(),
+        others: formats.collect(),
         dtmf: media.payload_types().find(|&payload_type| {
             media.rtpmap(payload_type).is_some_and(|map| {
                 map.name.eq_ignore_ascii_case("telephone-event") && map.clock == crate::SAMPLE_RATE
@@ -280,7 +287,11 @@ fn audio(
         codecs.clone().map(|(format, _)| format).chain(dtmf).map(|format| format!(" {format}")).collect();
     line(sdp, format_args!("m=audio {} {proto}{formats}", local.port));
     for (format, codec) in codecs {
-        line(sdp, format_args!("a=rtpmap:{format} {}/{}", codec.name(), crate::SAMPLE_RATE));
+        let channels = if codec.channels() == 1 { "" } else { "/2" };
+        line(sdp, format_args!("a=rtpmap:{format} {}/{}{channels}", codec.name(), codec.clock()));
+        if let Some(fmtp) = codec.fmtp() {
+            line(sdp, format_args!("a=fmtp:{format} {fmtp}"));
+        }
     }
     if let Some(dtmf) = dtmf {
         line(sdp, format_args!("a=rtpmap:{dtmf} telephone-event/{}", crate::SAMPLE_RATE));

@@ -39,6 +39,8 @@ fn a_second_of_playing_receiving_recording_and_reporting_allocates_nothing() {
     let negotiated = Negotiated {
         codec: Codec::Pcma,
         payload_type: 8,
+        fmtp: String::new(),
+        others: vec![],
         dtmf: Some(101),
         remote,
         remote_rtcp: SocketAddr::new(remote.ip(), 4001),

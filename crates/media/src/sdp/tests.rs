@@ -96,6 +96,8 @@ fn answers_in_their_order_with_their_event_type_and_refuses_the_rest() {
         Negotiated {
             codec: Codec::Pcma,
             payload_type: 8,
+            fmtp: String::new(),
+            others: vec![(0, Codec::Pcmu)],
             dtmf: Some(96),
             remote: ([198, 51, 100, 2], 4000).into(),
             remote_rtcp: ([198, 51, 100, 4], 4100).into(),

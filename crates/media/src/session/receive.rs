@@ -121,7 +121,8 @@ impl Receiver {
         match kind {
             Payload::Audio(codec) => {
                 self.reception.time(header.timestamp, self.clock(now));
-                let samples = payload.iter().map(|&byte| codec.decode(byte));
+                let Some(law) = codec.law() else { return };
+                let samples = payload.iter().map(|&byte| law.decode(byte));
                 if self.playout.insert(header.timestamp, header.marker, samples) == Placed::Late {
                     self.late += 1;
                 }

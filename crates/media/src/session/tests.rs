@@ -25,6 +25,8 @@ fn negotiated(remote: &str) -> Negotiated {
     Negotiated {
         codec: Codec::Pcmu,
         payload_type: 0,
+        fmtp: String::new(),
+        others: vec![],
         dtmf: Some(101),
         remote,
         remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
