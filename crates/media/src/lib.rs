@@ -49,8 +49,10 @@
 
 mod clip;
 mod codec;
+mod conceal;
 mod dtmf;
 pub mod g711;
+mod g722;
 mod jitter;
 mod pacer;
 mod record;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Event;
 use super::latch::Latch;
-use crate::jitter::{Placed, Playout};
+use crate::jitter::{Arrived, Placed, Playout};
 use crate::sdp::{self, Direction, Negotiated};
 use crate::stats::{Arrival, Reception};
 use crate::{Codec, FRAME, Stats, dtmf, rtp};
@@ -48,7 +48,7 @@ impl Receiver {
         Self {
             latch: Latch::new(negotiated.remote),
             reception: Reception::default(),
-            playout: Playout::new(),
+            playout: Playout::new(negotiated.codec),
             digits: dtmf::Receiver::default(),
             codec: negotiated.codec,
             payload_type: negotiated.payload_type,
@@ -76,6 +76,7 @@ impl Receiver {
         self.payload_type = negotiated.payload_type;
         self.dtmf = negotiated.dtmf;
         self.direction = negotiated.direction;
+        self.playout.prepare(negotiated.codec);
         self.last = now;
         self.has_told_silence = false;
     }
@@ -121,10 +122,16 @@ impl Receiver {
         match kind {
             Payload::Audio(codec) => {
                 self.reception.time(header.timestamp, self.clock(now));
-                let Some(law) = codec.law() else { return };
-                let samples = payload.iter().map(|&byte| law.decode(byte));
-                if self.playout.insert(header.timestamp, header.marker, samples) == Placed::Late {
-                    self.late += 1;
+                let packet = Arrived {
+                    codec,
+                    sequence: header.sequence,
+                    timestamp: header.timestamp,
+                    talkspurt: header.marker,
+                };
+                match self.playout.insert(packet, payload) {
+                    Placed::InTime => {}
+                    Placed::Late => self.late += 1,
+                    Placed::Broken => self.invalid += 1,
                 }
             }
             Payload::Event => self
