@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::description::{Description, Media};
-use super::write::{self, Line, clock};
+use super::write::{self, Line};
 use super::{
     Direction, Dtmf, Format, Local, Negotiated, SdpError, Srtp, TELEPHONE_EVENT, TELEPHONE_EVENT_48, sdes,
 };
@@ -70,7 +70,7 @@ fn describe(local: &Local, formats: &[(u8, Format)], places: &[Option<String>]) 
 /// What we list, with the payload types we choose.
 fn ours(local: &Local) -> Vec<(u8, Format)> {
     let audio = local.codecs.iter().map(|&codec| (codec.payload_type(), Format::Audio(codec)));
-    let has = |hz: u32| local.dtmf == By::Rfc4733 && local.codecs.iter().any(|&codec| clock(codec) == hz);
+    let has = |hz: u32| local.dtmf == By::Rfc4733 && local.codecs.iter().any(|codec| codec.clock() == hz);
     let events = [(TELEPHONE_EVENT, SAMPLE_RATE), (TELEPHONE_EVENT_48, 48_000)];
     let events = events.into_iter().filter(|(_, hz)| has(*hz)).map(|(type_, hz)| (type_, Format::Event(hz)));
     audio.chain(events).collect()
@@ -197,7 +197,7 @@ fn choose<'a>(
 fn audio(media: &Media, local: &Local) -> impl Iterator<Item = (u8, Format)> + Clone {
     media.payload_types().filter_map(|payload_type| {
         let codec = match media.rtpmap(payload_type) {
-            Some(map) => Codec::from_name(&map.name).filter(|codec| map.clock == clock(*codec)),
+            Some(map) => Codec::from_rtpmap(&map.name, map.clock),
             None => Codec::from_payload_type(payload_type),
         }?;
         local.codecs.contains(&codec).then_some((payload_type, Format::Audio(codec)))
@@ -260,7 +260,7 @@ fn agree(
         rtcp_host.and_then(|host| host.parse().ok()).filter(|host: &IpAddr| !host.is_unspecified());
     let direction = media.direction.or(theirs.direction).unwrap_or_default();
     let is_reachable = !address.is_unspecified();
-    let clock = clock(codec);
+    let clock = codec.clock();
     let event = events(media).find(|(_, hz)| *hz == clock).or_else(|| events(media).next());
     let ptime = media.ptime.filter(|ptime| (10..=60).contains(ptime)).unwrap_or(20);
     let maxptime = media.maxptime.filter(|max| *max >= 10).unwrap_or(60);

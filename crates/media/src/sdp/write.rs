@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Direction, Format, Local};
-use crate::{Codec, SAMPLE_RATE};
+use crate::SAMPLE_RATE;
 
 /// What differs from one m-line of ours to another.
 pub(super) struct Line<'a> {
@@ -13,12 +13,6 @@ pub(super) struct Line<'a> {
     pub(super) crypto: &'a [String],
     pub(super) direction: Direction,
     pub(super) rtcp_mux: bool,
-}
-
-/// The rate of a codec's RTP timestamps, in Hz: Opus counts in 48,000 whatever it carries (RFC 7587 4.1), and G.722 in
-/// 8,000 although it samples at 16,000 (RFC 3551 4.5.2).
-pub(super) fn clock(codec: Codec) -> u32 {
-    if codec.name() == "opus" { 48_000 } else { SAMPLE_RATE }
 }
 
 /// The session part of a description of ours.
@@ -46,12 +40,10 @@ pub(super) fn audio(sdp: &mut String, local: &Local, ours: &Line<'_>) {
     for (type_, format) in ours.formats {
         match format {
             Format::Audio(codec) => {
-                let (name, clock) = (codec.name(), clock(*codec));
-                // Opus is always declared with two channels (RFC 7587 section 7).
-                let channels = if name == "opus" { "/2" } else { "" };
-                line(sdp, format_args!("a=rtpmap:{type_} {name}/{clock}{channels}"));
-                if name == "opus" {
-                    line(sdp, format_args!("a=fmtp:{type_} useinbandfec=1"));
+                let channels = if codec.channels() == 1 { "" } else { "/2" };
+                line(sdp, format_args!("a=rtpmap:{type_} {}/{}{channels}", codec.name(), codec.clock()));
+                if let Some(fmtp) = codec.fmtp() {
+                    line(sdp, format_args!("a=fmtp:{type_} {fmtp}"));
                 }
             }
             Format::Event(clock) => {

@@ -119,7 +119,8 @@ impl Receiver {
         match format {
             Format::Audio(codec) => {
                 self.reception.time(header.timestamp, self.clock(now));
-                let samples = payload.iter().map(|&byte| codec.decode(byte));
+                let Some(law) = codec.law() else { return };
+                let samples = payload.iter().map(|&byte| law.decode(byte));
                 if self.playout.insert(header.timestamp, header.marker, samples) == Placed::Late {
                     self.late += 1;
                 }

@@ -189,11 +189,11 @@ impl Sender {
     }
 
     fn write_audio(&mut self, frame: [i16; FRAME], out: &mut [u8]) -> Option<usize> {
-        let codec = self.codec;
+        let law = self.codec.law()?;
         let bytes = self.packet.iter_mut().skip(self.filled);
         for ((byte, sent), sample) in bytes.zip(&mut self.sent).zip(frame) {
-            *byte = codec.encode(sample);
-            *sent = codec.decode(*byte);
+            *byte = law.encode(sample);
+            *sent = law.decode(*byte);
         }
         self.filled += FRAME;
         if self.filled < self.size {
