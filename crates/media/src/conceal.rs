@@ -29,6 +29,8 @@ pub(crate) struct Fade {
 impl Fade {
     /// A loss: 10 ms at full level, silent after 60 ms.
     pub(crate) const OUT: Fade = Fade { keeps: 80, fades: 400 };
+    /// Time that is put in between: all of it at full level.
+    pub(crate) const NONE: Fade = Fade { keeps: 1600, fades: 400 };
     /// A pause: gone within 5 ms.
     pub(crate) const QUICK: Fade = Fade { keeps: 0, fades: OVERLAP };
 
@@ -175,8 +177,8 @@ mod tests {
     use crate::tone;
 
     /// The largest step from one sample to the next.
-    fn roughness(samples: &[i16]) -> u16 {
-        samples.array_windows().map(|&[a, b]| a.abs_diff(b)).max().unwrap_or(0)
+    fn roughness(samples: &[i16]) -> u32 {
+        samples.array_windows().map(|&[a, b]| u32::from(a.abs_diff(b))).max().unwrap_or(0)
     }
 
     #[test]

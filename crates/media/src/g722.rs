@@ -15,25 +15,25 @@ const LEVELS: [i32; 29] = [
 
 /// The codes of a negative and of a positive difference between those levels.
 const NEGATIVE: [u8; 30] = [
-    63, 62, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6,
-    5, 4,
+    63, 62, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7,
+    6, 5, 4,
 ];
 const POSITIVE: [u8; 30] = [
-    61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39, 38, 37, 36, 35,
-    34, 33, 32,
+    61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39, 38, 37, 36,
+    35, 34, 33, 32,
 ];
 
 /// What a code of four bits is worth (INVQAL).
-const FOUR_BITS: [i32; 16] = [
-    0, -20456, -12896, -8968, -6288, -4240, -2584, -1200, 20456, 12896, 8968, 6288, 4240, 2584, 1200, 0,
-];
+const FOUR_BITS: [i32; 16] =
+    [0, -20456, -12896, -8968, -6288, -4240, -2584, -1200, 20456, 12896, 8968, 6288, 4240, 2584, 1200, 0];
 
 /// What a code of six bits is worth (INVQBL).
 const SIX_BITS: [i32; 64] = [
-    -136, -136, -136, -136, -24808, -21904, -19008, -16704, -14984, -13512, -12280, -11192, -10232, -9360, -8576,
-    -7856, -7192, -6576, -6000, -5456, -4944, -4464, -4008, -3576, -3168, -2776, -2400, -2032, -1688, -1360, -1040,
-    -728, 24808, 21904, 19008, 16704, 14984, 13512, 12280, 11192, 10232, 9360, 8576, 7856, 7192, 6576, 6000, 5456,
-    4944, 4464, 4008, 3576, 3168, 2776, 2400, 2032, 1688, 1360, 1040, 728, 432, 136, -432, -136,
+    -136, -136, -136, -136, -24808, -21904, -19008, -16704, -14984, -13512, -12280, -11192, -10232, -9360,
+    -8576, -7856, -7192, -6576, -6000, -5456, -4944, -4464, -4008, -3576, -3168, -2776, -2400, -2032, -1688,
+    -1360, -1040, -728, 24808, 21904, 19008, 16704, 14984, 13512, 12280, 11192, 10232, 9360, 8576, 7856,
+    7192, 6576, 6000, 5456, 4944, 4464, 4008, 3576, 3168, 2776, 2400, 2032, 1688, 1360, 1040, 728, 432, 136,
+    -432, -136,
 ];
 
 /// How a code of four bits moves the scale (LOGSCL).
@@ -42,8 +42,8 @@ const SCALE_STEPS: [i32; 16] =
 
 /// Powers of two between 2,048 and 4,096 (SCALEL).
 const POWERS: [i32; 32] = [
-    2048, 2093, 2139, 2186, 2233, 2282, 2332, 2383, 2435, 2489, 2543, 2599, 2656, 2714, 2774, 2834, 2896, 2960,
-    3025, 3091, 3158, 3228, 3298, 3371, 3444, 3520, 3597, 3676, 3756, 3838, 3922, 4008,
+    2048, 2093, 2139, 2186, 2233, 2282, 2332, 2383, 2435, 2489, 2543, 2599, 2656, 2714, 2774, 2834, 2896,
+    2960, 3025, 3091, 3158, 3228, 3298, 3371, 3444, 3520, 3597, 3676, 3756, 3838, 3922, 4008,
 ];
 
 /// Encodes 8 kHz.
@@ -157,7 +157,8 @@ impl Lower {
         self.partial = [partial, last];
 
         let weigh = |coefficient: i32, value: i32| (coefficient * saturate(value << 1)) >> 15;
-        let of_poles = self.poles.iter().zip(self.reconstructed).map(|(&pole, value)| weigh(pole, value)).sum();
+        let of_poles =
+            self.poles.iter().zip(self.reconstructed).map(|(&pole, value)| weigh(pole, value)).sum();
         let of_zeros = self.zeros.iter().zip(self.differences).map(|(&zero, value)| weigh(zero, value)).sum();
         self.of_zeros = saturate(of_zeros);
         self.predicted = saturate(saturate(of_poles) + self.of_zeros);
@@ -185,12 +186,17 @@ mod tests {
         let Some(corpus) = crate::testing::corpora("g722") else { return };
         for (input, coded) in [("bt1c1.xmt", "bt2r1.cod"), ("bt1c2.xmt", "bt2r2.cod")] {
             let mut encoder = Encoder::default();
-            for (n, (sample, code)) in words(&corpus.join(input)).into_iter().zip(words(&corpus.join(coded))).enumerate()
+            for (n, (sample, code)) in
+                words(&corpus.join(input)).into_iter().zip(words(&corpus.join(coded))).enumerate()
             {
                 if sample & 1 == 1 {
                     encoder = Encoder::default();
                 } else {
-                    assert_eq!(encoder.encode(sample as i16) & 0x3F, (code >> 8) as u8 & 0x3F, "{input}: word {n}");
+                    assert_eq!(
+                        encoder.encode(sample as i16) & 0x3F,
+                        (code >> 8) as u8 & 0x3F,
+                        "{input}: word {n}"
+                    );
                 }
             }
         }
@@ -198,7 +204,8 @@ mod tests {
             [("bt2r1.cod", "bt3l1.rc1"), ("bt2r2.cod", "bt3l2.rc1"), ("bt1d3.cod", "bt3l3.rc1")]
         {
             let mut decoder = Decoder::default();
-            for (n, (code, sample)) in words(&corpus.join(coded)).into_iter().zip(words(&corpus.join(output))).enumerate()
+            for (n, (code, sample)) in
+                words(&corpus.join(coded)).into_iter().zip(words(&corpus.join(output))).enumerate()
             {
                 if code & 1 == 1 {
                     decoder = Decoder::default();
@@ -207,6 +214,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// FNV-1a, to compare what is too long to be written here.
+    fn digest(values: impl Iterator<Item = u16>) -> u64 {
+        values.fold(0xCBF2_9CE4_8422_2325, |hash, value| {
+            (hash ^ u64::from(value)).wrapping_mul(0x100_0000_01B3)
+        })
+    }
+
+    /// The digests are those of another implementation's output, for noise from full scale down to nothing.
+    #[test]
+    fn noise_is_coded_as_others_code_it() {
+        let mut random = 1u32;
+        let mut noise = || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            random
+        };
+        let mut encoder = Encoder::default();
+        let coded: Vec<u8> =
+            (0..48_000).map(|n| encoder.encode((noise() >> 16) as i16 >> (n / 4000))).collect();
+        assert_eq!(digest(coded.iter().map(|&byte| u16::from(byte))), 10_700_030_704_832_294_880);
+        let mut decoder = Decoder::default();
+        assert_eq!(digest(coded.iter().map(|&byte| decoder.decode(byte) as u16)), 15_785_867_819_165_478_177);
+        let mut decoder = Decoder::default();
+        let decoded = (0..48_000).map(|_| decoder.decode((noise() >> 24) as u8) as u16);
+        assert_eq!(digest(decoded), 3_501_881_627_922_346_151);
     }
 
     #[test]

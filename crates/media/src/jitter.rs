@@ -83,8 +83,9 @@ pub(crate) struct Playout {
     frames: u8,
     /// What jitter made of the delay last, in samples.
     spread: usize,
-    /// Samples to be cut out.
+    /// Samples to be cut out, or to be put in between.
     surplus: usize,
+    lacking: usize,
 }
 
 /// What is being made up, and how many samples of it there are.
@@ -108,7 +109,6 @@ impl Window {
     const EMPTY: Window = Window { least: i32::MAX, second: i32::MAX, most: 0, packets: 0 };
 
     fn add(&mut self, ahead: i32) {
-        let ahead = ahead.max(0);
         self.second = self.second.min(ahead.max(self.least));
         self.least = self.least.min(ahead);
         self.most = self.most.max(ahead);
@@ -138,6 +138,7 @@ impl Playout {
             frames: 0,
             spread: 0,
             surplus: 0,
+            lacking: 0,
         };
         playout.sound.resize(HISTORY, 0);
         playout.prepare(codec);
@@ -178,12 +179,12 @@ impl Playout {
                 let is_late = distance <= -(samples as i32);
                 self.late = if is_late { self.late + 1 } else { 0 };
                 let ahead = distance - self.held as i32 + self.ready() as i32;
+                self.current.add(if is_late { ahead } else { ahead.max(0) });
                 if self.is_starved || ahead > MAX_AHEAD || is_late && (talkspurt || self.late >= MAX_LATE) {
                     self.start(timestamp);
                 } else if is_late {
+                    self.delay_more();
                     return Placed::Late;
-                } else {
-                    self.current.add(ahead);
                 }
             }
         }
@@ -230,20 +231,40 @@ impl Playout {
         self.held = 0;
         self.late = 0;
         self.is_starved = false;
-        self.surplus = 0;
+        (self.surplus, self.lacking) = (0, 0);
         (self.current, self.previous) = (Window::EMPTY, Window::EMPTY);
+    }
+
+    /// A second packet came too late within two seconds: as much delay as it would have needed is put in.
+    fn delay_more(&mut self) {
+        let late = -self.current.second.min(self.previous.second);
+        if late > 0 {
+            self.lacking = (late as usize).min(self.may_grow());
+            self.surplus = 0;
+            (self.current, self.previous) = (Window::EMPTY, Window::EMPTY);
+        }
+    }
+
+    /// How much the delay may grow, in samples.
+    fn may_grow(&self) -> usize {
+        MAX_DELAY.saturating_sub(DELAY.max(self.current.most.max(self.previous.most) as usize))
     }
 
     /// Makes at least one sample more ready.
     fn refill(&mut self) {
         let short = FRAME.saturating_sub(self.ready()).max(1);
+        if self.lacking > 0 {
+            let made = self.make_up(self.lacking.min(FRAME));
+            self.lacking = self.lacking.saturating_sub(made);
+            return;
+        }
         let Some(next) = self.next else {
             self.make_up(short);
             return;
         };
         let Some(first) = self.queue.first() else {
             self.held += self.make_up(short);
-            let most = MAX_DELAY.saturating_sub(DELAY.max(self.current.most.max(self.previous.most) as usize));
+            let most = self.may_grow();
             if self.held > most {
                 // Beyond that it is lost, and time goes on.
                 self.next = Some(next.wrapping_add((self.held - most) as u32 * self.unit()));
@@ -308,7 +329,11 @@ impl Playout {
         let cover = match self.cover {
             Some(cover) => cover,
             None => {
-                let fade = if self.is_paused { Fade::QUICK } else { Fade::OUT };
+                let fade = match self.is_paused {
+                    true => Fade::QUICK,
+                    false if self.lacking > 0 => Fade::NONE,
+                    false => Fade::OUT,
+                };
                 let by_opus = self.codec == Codec::Opus && !self.is_paused;
                 if !by_opus {
                     self.repeater.start(&self.sound);

@@ -29,7 +29,14 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Puts a packet in its place; one whose timestamp is there already, or that finds no room, is left out.
-    pub(super) fn insert(&mut self, codec: Codec, sequence: u16, timestamp: u32, samples: usize, payload: &[u8]) {
+    pub(super) fn insert(
+        &mut self,
+        codec: Codec,
+        sequence: u16,
+        timestamp: u32,
+        samples: usize,
+        payload: &[u8],
+    ) {
         let place = self
             .packets
             .iter()

@@ -27,7 +27,11 @@ fn packets(codec: Codec, sound: &[i16], samples: usize) -> Vec<(u16, u32, Vec<u8
         .collect()
 }
 
-fn insert(playout: &mut Playout, codec: Codec, (sequence, timestamp, payload): &(u16, u32, Vec<u8>)) -> Placed {
+fn insert(
+    playout: &mut Playout,
+    codec: Codec,
+    (sequence, timestamp, payload): &(u16, u32, Vec<u8>),
+) -> Placed {
     let talkspurt = *sequence == 0;
     playout.insert(Arrived { codec, sequence: *sequence, timestamp: *timestamp, talkspurt }, payload)
 }
@@ -62,8 +66,8 @@ fn network(codec: Codec, sound: &[i16], mut late: impl FnMut(u32) -> Option<u32>
 }
 
 /// The largest step from one sample to the next.
-fn roughness(samples: &[i16]) -> u16 {
-    samples.array_windows().map(|&[a, b]| a.abs_diff(b)).max().unwrap_or(0)
+fn roughness(samples: &[i16]) -> u32 {
+    samples.array_windows().map(|&[a, b]| u32::from(a.abs_diff(b))).max().unwrap_or(0)
 }
 
 /// The longest run of samples below 1 % of full scale, in ms.
@@ -120,7 +124,10 @@ fn packets_of_any_length_are_played_alike_even_where_it_changes_on_the_way() {
             let steady = &heard[800..];
             assert!(longest_gap(steady) < 2, "{codec:?} {lengths:?}: a gap of {} ms", longest_gap(steady));
             let (hz, level) = tone::frequency(steady).expect("a tone");
-            assert!((hz - 1004.0).abs() < 5.0 && (level - 0.5).abs() < 0.1, "{codec:?} {lengths:?}: {hz} {level}");
+            assert!(
+                (hz - 1004.0).abs() < 5.0 && (level - 0.5).abs() < 0.1,
+                "{codec:?} {lengths:?}: {hz} {level}"
+            );
         }
     }
 }
@@ -295,7 +302,7 @@ fn a_pause_that_is_told_is_noise_as_loud_as_they_say_and_no_made_up_speech() {
             None => assert!(pause.iter().all(|sample| *sample == 0)),
         }
         let (_, timestamp, payload) = &sent[10];
-        insert(&mut playout, Codec::Pcmu, &(11, timestamp + 8000, payload.clone()));
+        insert(&mut playout, Codec::Pcmu, &(11, timestamp.wrapping_add(8000), payload.clone()));
         assert!(tone::rms(&play(&mut playout, 2)[DELAY..]) > 0.2, "speech comes back");
     }
 }
@@ -308,7 +315,7 @@ fn silence_that_was_not_sent_is_no_loss() {
     // The second packet follows the first by sequence, but 100 ms later by timestamp.
     let (_, timestamp, payload) = &sent[0];
     insert(&mut playout, Codec::Pcmu, &sent[0]);
-    insert(&mut playout, Codec::Pcmu, &(1, timestamp + 160 + 800, payload.clone()));
+    insert(&mut playout, Codec::Pcmu, &(1, timestamp.wrapping_add(160 + 800), payload.clone()));
     let heard = play(&mut playout, 8);
     assert!(heard[DELAY + 160 + OVERLAP..DELAY + 160 + 800].iter().all(|sample| *sample == 0));
 }

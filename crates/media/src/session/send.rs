@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use super::{Event, Setup};
+use crate::codec::Encoder;
 use crate::dtmf::{Dialling, Step};
 use crate::rtcp::SenderInfo;
-use crate::sdp::Negotiated;
-use crate::codec::Encoder;
+use crate::sdp::{Dtmf, Negotiated};
 use crate::{Clip, Codec, FRAME, SAMPLE_RATE, rtp};
 
 /// The packet lengths we send, in ms.
@@ -44,6 +44,7 @@ pub(super) struct Sender {
     encoder: Encoder,
     payload_type: u8,
     dtmf: Option<u8>,
+    event_clock: u32,
     queue: VecDeque<Item>,
     /// What waits for a packet to be full, how much that is, and how many samples a packet has.
     waiting: [i16; MAX_WAITING],
@@ -67,7 +68,8 @@ impl Sender {
             fmtp: setup.negotiated.fmtp.clone(),
             encoder: Encoder::new(setup.negotiated.codec, &setup.negotiated.fmtp),
             payload_type: setup.negotiated.payload_type,
-            dtmf: setup.negotiated.dtmf,
+            dtmf: None,
+            event_clock: setup.negotiated.event_clock,
             queue: VecDeque::new(),
             waiting: [0; MAX_WAITING],
             filled: 0,
@@ -88,7 +90,11 @@ impl Sender {
             self.fmtp.clone_from(&negotiated.fmtp);
         }
         self.payload_type = negotiated.payload_type;
-        self.dtmf = negotiated.dtmf;
+        self.dtmf = match negotiated.dtmf {
+            Dtmf::Rfc4733(payload_type) => Some(payload_type),
+            Dtmf::Info | Dtmf::Inband => None,
+        };
+        self.event_clock = negotiated.event_clock;
         self.size = packet_samples(negotiated);
         self.filled = 0;
     }
@@ -111,8 +117,9 @@ impl Sender {
         self.queue.push_back(item);
     }
 
-    pub(super) fn takes_digits(&self) -> bool {
-        self.dtmf.is_some()
+    /// Whether nothing is queued.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
     }
 
     pub(super) fn stop(&mut self, events: &mut VecDeque<Event>) {
@@ -130,6 +137,7 @@ impl Sender {
         self.sent.fill(0);
         match self.dial(events) {
             Some(Step::Event { payload, frames_ago }) => {
+                let payload = payload.at(self.event_clock);
                 let len = self.write_event(payload.to_bytes(), frames_ago, out);
                 self.pass();
                 return len;
@@ -141,7 +149,7 @@ impl Sender {
             },
         }
         self.waiting.iter_mut().skip(self.filled).zip(self.sent).for_each(|(to, from)| *to = from);
-        self.filled += FRAME;
+        self.filled = (self.filled + FRAME).min(MAX_WAITING);
         self.pass();
         self.full(out)
     }

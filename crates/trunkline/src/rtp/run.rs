@@ -223,7 +223,8 @@ impl Loop {
                 }
             }
             if let Some(send) = session.poll_rtcp(now, ntp, out) {
-                let _ = leg.rtcp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+                let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
+                let _ = socket.send_to(out.get(..send.len).unwrap_or_default(), send.to);
             }
             while let Some(event) = session.poll_event() {
                 tell(untold, leg.sink.clone(), Event::Session(leg.id, event));
@@ -245,7 +246,8 @@ impl Loop {
         let mut closed = Box::new(Closed::default());
         if let Some(mut session) = leg.session.take() {
             if let Some(send) = session.close(&mut self.out) {
-                let _ = leg.rtcp.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
+                let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
+                let _ = socket.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
             }
             closed.stats = session.stats();
             closed.heard = leg.ear.take().map(|ear| ear.heard());
