@@ -129,7 +129,7 @@ fn noise_and_music_are_no_digits() {
     let mut noise = vec![0; 8000 * 60];
     add_noise(&mut noise, -10.0);
     assert_eq!(digits(&noise), "");
-    // A slide over the whole band with its overtones.
+    // Voices slowly sliding over the whole band with their overtones.
     let slide: Vec<i16> = (0..8000 * 60)
         .map(|n| {
             let t = f64::from(n) / 8000.0;
