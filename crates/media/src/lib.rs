@@ -43,8 +43,10 @@
 mod activity;
 mod clip;
 mod codec;
+mod conceal;
 pub mod dtmf;
 pub mod g711;
+mod g722;
 mod jitter;
 mod pacer;
 mod record;

@@ -121,17 +121,21 @@ impl Call {
         for _ in 0..frames {
             self.now += FRAME_TIME;
             let mut out = [0; 1500];
-            if let Some(send) = self.here.tick(self.now, &mut out) {
+            let mut next = self.here.tick(self.now, &mut out);
+            while let Some(send) = next {
                 assert_eq!(send.to, address(THERE));
                 if self.arrives(lose) {
                     self.there.handle_rtp(&out[..send.len], address(HERE), self.now);
                 }
+                next = self.here.more(&mut out);
             }
-            if let Some(send) = self.there.tick(self.now, &mut out) {
+            let mut next = self.there.tick(self.now, &mut out);
+            while let Some(send) = next {
                 assert_eq!(send.to, address(HERE));
                 if self.arrives(lose) {
                     self.here.handle_rtp(&out[..send.len], address(THERE), self.now);
                 }
+                next = self.there.more(&mut out);
             }
             self.report();
             for (session, recorded, happened) in [
