@@ -5,9 +5,12 @@ use crate::{Codec, FRAME_TIME, rtp, tone};
 mod codecs;
 mod digits;
 mod hostile;
+mod joined;
 mod latching;
 mod playing;
 mod reports;
+mod secret;
+mod segments;
 
 const HERE: &str = "192.0.2.1:16384";
 const THERE: &str = "198.51.100.2:4000";
