@@ -122,7 +122,8 @@ impl Receiver {
         }
         match format {
             Format::Audio(codec) => {
-                self.reception.time(header.timestamp, self.clock(now));
+                let clock = codec.clock();
+                self.reception.time(header.timestamp, self.arrival(now, clock), clock);
                 let packet = Arrived {
                     codec,
                     sequence: header.sequence,
@@ -174,9 +175,9 @@ impl Receiver {
         }
     }
 
-    /// `now` in timestamp units (8 kHz).
-    fn clock(&self, now: Instant) -> u32 {
-        (now.saturating_duration_since(self.start).as_micros() / 125) as u32
+    /// `now` in timestamp units, of which `clock` make a second.
+    fn arrival(&self, now: Instant, clock: u32) -> u32 {
+        (now.saturating_duration_since(self.start).as_micros() * u128::from(clock) / 1_000_000) as u32
     }
 
     pub(super) fn remote(&self) -> SocketAddr {

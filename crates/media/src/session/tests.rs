@@ -2,6 +2,7 @@ use super::*;
 use crate::sdp::Format;
 use crate::{Codec, FRAME_TIME, rtp, tone};
 
+mod codecs;
 mod digits;
 mod hostile;
 mod joined;
