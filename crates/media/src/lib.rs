@@ -67,3 +67,4 @@ pub use pacer::Pacer;
 pub use record::{RecordError, Recorder};
 pub use session::{Event, Rules, Send, Session, Setup, Why};
 pub use stats::{OneWay, Stats, mos};
+pub use tone::{Tone, tones};

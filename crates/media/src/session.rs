@@ -109,6 +109,8 @@ pub struct Session {
     rtcp_mux: bool,
     srtp: Option<Box<Srtp>>,
     unauthentic: u64,
+    /// The sequence number of our first packet.
+    first: u16,
     echoes: bool,
     live: Option<Box<Live>>,
     segment: Option<Segment>,
@@ -130,6 +132,7 @@ impl Session {
             rtcp_mux: negotiated.rtcp_mux,
             srtp: negotiated.crypto.as_ref().map(|crypto| Box::new(Srtp::new(crypto))),
             unauthentic: 0,
+            first: setup.sequence,
             echoes: false,
             live: None,
             segment: None,
@@ -411,7 +414,7 @@ impl Session {
         stats.unauthentic = self.unauthentic;
         let one_way = self.reports.round_trip().map_or(0.0, |trip| trip.as_secs_f32() * 500.0);
         stats.remote_mos =
-            self.reports.remote_loss(stats.packets_sent).map(|lost| mos(lost, one_way + OWN_DELAY_MS));
+            self.reports.remote_loss(self.first, stats.packets_sent).map(|lost| mos(lost, one_way + OWN_DELAY_MS));
         stats.mos = self.receiver.missing().map_or(0.0, |missing| mos(missing, one_way + OWN_DELAY_MS));
         stats
     }

@@ -20,18 +20,22 @@ const BLOCK: usize = 2 * HOP;
 /// The least power of either tone as a share of a sine of full scale: -33 dB, which is about -30 dBm0.
 const QUIETEST: f32 = 5.0e-4;
 
-/// The most one tone may be above the other, in power: 9.5 dB. Q.24 has administrations that allow 4 to 10.
-const TWIST: f32 = 9.0;
+/// The most one tone may seem above the other, in power: 10.8 dB. Q.24 has administrations that allow 4 to 10 dB, and
+/// the louder tone leaks 2 dB up or down into the other.
+const TWIST: f32 = 12.0;
 
-/// The least a tone is above the others of its group, in power: 7 dB.
-const ABOVE_GROUP: f32 = 5.0;
+/// The least a tone is above the others of its group, in power: 4.5 dB, for the louder tone leaks into all of them.
+const ABOVE_GROUP: f32 = 2.8;
 
 /// The share of all power that lies in the two tones.
 const PURITY: f32 = 0.62;
 
-/// The furthest a tone may be off: what must be taken is 1.5 %, what must not 3.5 % (Q.24). With 2.1 % no voice and its
-/// octave are a digit: the columns lie 4.3 % from twice a row.
+/// The furthest a tone may be off: what must be taken is 1.5 %, what must not 3.5 % (Q.24).
 const OFF: f32 = 0.021;
+
+/// The furthest the tones may be off from one another. A voice and its octave are no digit: the columns nearest to
+/// twice a row lie 4.3 % from it.
+const APART: f32 = 0.036;
 
 /// Looks in a row that make a digit: 40 ms have at least five, 20 ms at most three.
 const ON: u32 = 4;
@@ -224,9 +228,12 @@ impl Detector {
     /// Whether both tones have been at their own frequencies over the run.
     fn is_in_tune(&self, tones: Tones) -> bool {
         let seconds = self.run.saturating_sub(1) as f32 * HOP as f32 / SAMPLE_RATE as f32;
-        let is_near =
-            |hz: Option<&f32>, astray: f32| hz.is_some_and(|hz| (astray / TAU / seconds).abs() <= OFF * hz);
-        is_near(ROWS.get(tones.row.n), self.astray.0) && is_near(COLUMNS.get(tones.column.n), self.astray.1)
+        let off = |hz: &f32, astray: f32| astray / TAU / seconds / hz;
+        let row = ROWS.get(tones.row.n).map(|hz| off(hz, self.astray.0));
+        let column = COLUMNS.get(tones.column.n).map(|hz| off(hz, self.astray.1));
+        row.zip(column).is_some_and(|(row, column)| {
+            row.abs() <= OFF && column.abs() <= OFF && (row - column).abs() <= APART
+        })
     }
 }
 
