@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use call::{Input, LegEnd, LegFailure};
 use media::Codec;
-use media::sdp::{self, Direction, Local, Negotiated};
+use media::sdp::{self, Local, Negotiated};
 use serde_json::json;
 use sip::LegId;
 
@@ -176,14 +176,8 @@ impl Loop {
             tracing::error!(%error, "no RTP port can be had");
             unsent(call::FailureKind::Media(error.to_string()), "")
         })?;
-        let local = Local {
-            addr: path.local.ip(),
-            port,
-            codecs: vec![Codec::Pcmu, Codec::Pcma],
-            session_id: now_ms().unsigned_abs(),
-            version: 1,
-            direction: Direction::SendRecv,
-        };
+        let codecs = vec![Codec::Pcmu, Codec::Pcma];
+        let local = Local::new(path.local.ip(), port, codecs, now_ms().unsigned_abs());
         let invite = sip::Invite {
             contact_user: dial.contact_user.clone(),
             headers: dial.headers.clone(),
