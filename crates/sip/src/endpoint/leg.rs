@@ -350,6 +350,9 @@ impl Legs {
             Some(tag) => drop(self.leaving.remove(&tag)),
             None => {}
         }
+        if self.leaving.is_empty() {
+            self.leaving.shrink_to_fit();
+        }
     }
 
     /// Whether `tag` is of a leg whose BYE is on its way.
