@@ -109,7 +109,8 @@ pub struct Stats {
     pub retransmissions_out: u64,
     /// Datagrams and streams that held no SIP message.
     pub parse_errors: u64,
-    /// Requests of ours that got no final response in time (timers B and F).
+    /// Requests of ours that got no final response in time (timers B and F), and refusals of ours that got no ACK
+    /// (timer H).
     pub timeouts: u64,
     /// Messages that were SIP but were absorbed: stray responses, bad ACKs, and what no answer can reach.
     pub absorbed: u64,

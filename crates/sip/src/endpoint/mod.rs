@@ -210,7 +210,10 @@ impl Endpoint {
                 }
             }
             Due::Nothing => {}
-            Due::TimedOut | Due::Finished => self.servers.remove(id),
+            due @ (Due::TimedOut | Due::Finished) => {
+                self.stats.timeouts += u64::from(due == Due::TimedOut);
+                self.servers.remove(id);
+            }
         }
         self.arm_server(id);
     }
@@ -228,7 +231,7 @@ impl Endpoint {
     fn on_answer_due(&mut self, id: LegId, now: Instant) {
         let Some(State::Established(call)) = self.legs.get_mut(id).map(|leg| &mut leg.state) else { return };
         let Some(unacked) = &mut call.unacked else { return };
-        if unacked.is_given_up(now) && !broken(Part::AnswerGivesUp) {
+        if unacked.is_given_up(now) {
             let (by, reason) = match call.hang_up.take() {
                 Some(reason) => (By::Local, reason),
                 None => (By::NoAck, None),

@@ -263,7 +263,7 @@ impl Endpoint {
         }
         let goes_on = match status {
             401 | 407 => auth.challenged(view),
-            420 | 421 | 422 => oblige(&mut calling.invite, status, view),
+            420..=422 => oblige(&mut calling.invite, status, view),
             _ => false,
         };
         if !goes_on || calling.tries >= MAX_TRIES {

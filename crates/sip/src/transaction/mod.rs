@@ -23,7 +23,7 @@ pub enum Due {
     Nothing,
     /// Send the message it keeps again.
     Retransmit,
-    /// No final response came (timers B and F).
+    /// No final response came (timers B and F), or no ACK (timer H).
     TimedOut,
     /// It has nothing left to do.
     Finished,

@@ -1,6 +1,7 @@
 //! The endpoint as its users and peers see it: whole messages in, whole messages and events out.
 
 mod calls;
+mod features;
 mod hostile;
 mod in_dialog;
 mod lossy;
