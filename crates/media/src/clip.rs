@@ -57,6 +57,11 @@ impl Clip {
         }
     }
 
+    /// The usual ending of the name of such a file (`wav`, `mp3`, `flac`, `ogg`), by its first bytes.
+    pub fn extension(bytes: &[u8]) -> Option<&'static str> {
+        Container::of(bytes).map(Container::extension)
+    }
+
     /// A clip of these samples (8 kHz, mono).
     pub fn from_samples(samples: Vec<i16>) -> Clip {
         Clip { samples: samples.into() }

@@ -128,7 +128,7 @@ fn encryption_tones_and_joined_calls_allocate_nothing_per_packet() {
     }
 }
 
-/// What libopus takes by itself (an encoder and a decoder: about 45 KB) is not seen by this allocator.
+/// What libopus takes by itself (31 KB an encoder, 18 KB a decoder) is not seen by this allocator.
 #[test]
 fn a_held_call_takes_little_memory_and_gives_it_back() {
     for (codec, record, most) in [
@@ -144,9 +144,9 @@ fn a_held_call_takes_little_memory_and_gives_it_back() {
         session.play(1, clip.clone(), now);
         (0..20).for_each(|n| second(&mut session, &mut now, n % 8));
         let held = HELD.get() - before;
-        println!("{codec:?}, recorded: {record}: {held} bytes");
         assert!(held <= most, "{codec:?}, recorded: {record}: {held} bytes");
         drop(session);
         assert_eq!(HELD.get() - before, 0, "{codec:?}");
+        println!("{codec:?}, recorded: {record}: {held} bytes");
     }
 }

@@ -50,7 +50,7 @@ impl Container {
         }
     }
 
-    fn extension(self) -> &'static str {
+    pub(super) fn extension(self) -> &'static str {
         match self {
             Container::Wav => "wav",
             Container::Mp3 => "mp3",
