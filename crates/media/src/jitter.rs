@@ -178,8 +178,10 @@ impl Playout {
                 let distance = self.samples_between(next, timestamp);
                 let is_late = distance <= -(samples as i32);
                 self.late = if is_late { self.late + 1 } else { 0 };
-                let ahead = distance - self.held as i32 + self.ready() as i32;
-                self.current.add(if is_late { ahead } else { ahead.max(0) });
+                let ahead = distance.saturating_sub(self.held as i32).saturating_add(self.ready() as i32);
+                if ahead > -(MAX_DELAY as i32) {
+                    self.current.add(if is_late { ahead } else { ahead.max(0) });
+                }
                 if self.is_starved || ahead > MAX_AHEAD || is_late && (talkspurt || self.late >= MAX_LATE) {
                     self.start(timestamp);
                 } else if is_late {
@@ -237,9 +239,9 @@ impl Playout {
 
     /// A second packet came too late within two seconds: as much delay as it would have needed is put in.
     fn delay_more(&mut self) {
-        let late = -self.current.second.min(self.previous.second);
-        if late > 0 {
-            self.lacking = (late as usize).min(self.may_grow());
+        let second = self.current.second.min(self.previous.second);
+        if second < 0 {
+            self.lacking = (second.unsigned_abs() as usize).min(self.may_grow());
             self.surplus = 0;
             (self.current, self.previous) = (Window::EMPTY, Window::EMPTY);
         }
@@ -300,15 +302,17 @@ impl Playout {
         let from = self.sound.len();
         self.sound.resize(from + packet.samples, 0);
         self.decoder.decode(packet.codec, &packet.payload, self.sound.get_mut(from..).unwrap_or_default());
-        let played = self.next.map_or(0, |next| -self.samples_between(next, packet.timestamp));
+        let played = self.next.map_or(0, |next| self.samples_between(packet.timestamp, next));
         let skipped = usize::try_from(played).unwrap_or(0).min(packet.samples);
         self.sound.drain(from..from + skipped);
-        self.go_over(from);
-        self.next = Some(packet.timestamp.wrapping_add(packet.samples as u32 * self.unit()));
-        self.held = 0;
+        if skipped < packet.samples {
+            self.go_over(from);
+            self.next = Some(packet.timestamp.wrapping_add(packet.samples as u32 * self.unit()));
+            self.held = 0;
+            self.has_sound = true;
+        }
         self.codec = packet.codec;
         self.sequence = packet.sequence;
-        self.has_sound = true;
         self.queue.put_back(packet);
     }
 

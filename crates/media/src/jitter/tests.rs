@@ -327,7 +327,8 @@ fn memory_is_bounded_whatever_comes() {
     for n in 0..20_000u32 {
         let codec = Codec::ALL[random.below(4) as usize];
         let payload: Vec<u8> = (0..random.below(1600)).map(|_| random.below(256) as u8).collect();
-        let timestamp = random.below(5000) * 80;
+        // Mostly near, sometimes at the far end of what a timestamp can be.
+        let timestamp = random.below(5000) * 80 + random.below(4) / 3 * random.below(8) * 0x2000_0000;
         insert(&mut playout, codec, &(n as u16, timestamp, payload));
         if random.below(3) == 0 {
             play(&mut playout, 1);
