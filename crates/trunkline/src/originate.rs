@@ -394,8 +394,8 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
         target: resolve(app, &row.host, row.port, transport).await,
         to_uri: request_uri.clone(),
         request_uri: match transport {
-            sip::Transport::Tcp => format!("{request_uri};transport=tcp"),
             sip::Transport::Udp => request_uri,
+            stream => format!("{request_uri};transport={}", stream.param()),
         },
         headers: vec![("P-Asserted-Identity".into(), format!("<{from_uri}>"))],
         from_uri,

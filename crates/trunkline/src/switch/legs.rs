@@ -21,6 +21,8 @@ impl Loop {
                 let _ = self.parts.endpoint.sip().reject(*leg, 404, &[], now);
                 return;
             }
+            // Nobody here asks outside dialogs.
+            sip::Event::Response { .. } => return,
             sip::Event::Ringing { leg, .. }
             | sip::Event::Answered { leg, .. }
             | sip::Event::Failed { leg, .. }
@@ -62,7 +64,7 @@ impl Loop {
             }
             sip::Event::Offer { body, .. } => self.offered(key, leg, &body, now),
             sip::Event::Acked { body, .. } => self.acked(key, &body),
-            sip::Event::Info { .. } | sip::Event::Incoming { .. } => {}
+            sip::Event::Info { .. } | sip::Event::Incoming { .. } | sip::Event::Response { .. } => {}
         }
     }
 
