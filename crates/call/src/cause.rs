@@ -65,6 +65,10 @@ pub enum FailureKind {
     Dns(String),
     /// Sound could not be set up; what went wrong.
     Media(String),
+    /// It waited too long for the trunk's calls per second.
+    PacedOut,
+    /// All of the trunk's channels are taken.
+    NoChannel,
 }
 
 /// A leg that ended without having been answered.
@@ -101,6 +105,8 @@ pub fn from_failure(failure: &LegFailure) -> (State, Cause) {
         FailureKind::Canceled => (State::Canceled, because(reason::CANCELED, HangupBy::Caller)),
         FailureKind::Dns(said) => with_detail(system(reason::CARRIER_UNRESOLVED), said),
         FailureKind::Media(said) => with_detail(system(reason::MEDIA_FAILED), said),
+        FailureKind::PacedOut => system(reason::PACED_OUT),
+        FailureKind::NoChannel => system(reason::TRUNK_FULL),
     }
 }
 
