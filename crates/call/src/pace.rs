@@ -86,9 +86,9 @@ impl<K: Copy + Eq> Pace<K> {
         self.waiting.len()
     }
 
-    /// Whether forgetting it changes nothing.
-    pub fn is_idle(&self, now: Instant) -> bool {
-        self.up == 0 && self.waiting.is_empty() && self.next_departure().is_none_or(|at| at <= now)
+    /// From when on forgetting it changes nothing; `None` while calls are up or waiting.
+    pub fn idle_from(&self, now: Instant) -> Option<Instant> {
+        (self.up == 0 && self.waiting.is_empty()).then(|| self.next_departure().unwrap_or(now))
     }
 
     /// Asks for `key`'s turn. A key waits once at the most.

@@ -10,8 +10,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 mod check;
+mod invite;
 
 pub use check::host_port;
+pub use invite::{Lines, lines, own_uri, peer_uri, route};
 
 /// How a carrier is spoken to, where it differs from its host, port and credentials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -261,9 +263,13 @@ impl TrunkSettings {
         Self::parse(document)
     }
 
-    /// How long a call may wait its turn.
-    pub fn queue(&self) -> Duration {
-        Duration::from_secs(self.queue_s.into())
+    /// What holds calls back.
+    pub fn limits(&self) -> call::Limits {
+        call::Limits {
+            channels: self.channels,
+            per_second: self.calls_per_second,
+            queue: Duration::from_secs(self.queue_s.into()),
+        }
     }
 
     /// The domain of Request-URI and To, for a trunk with this host.
@@ -288,6 +294,14 @@ impl TrunkSettings {
 /// The port of a transport where none is given (RFC 3261 section 19.1.2).
 pub fn default_port(transport: &str) -> u16 {
     if transport == "tls" { 5061 } else { 5060 }
+}
+
+/// The transport by its name.
+pub fn transport(name: &str) -> sip::Transport {
+    match name {
+        "tcp" => sip::Transport::Tcp,
+        _ => sip::Transport::Udp,
+    }
 }
 
 /// A host as URIs write it: IPv6 addresses in brackets.
