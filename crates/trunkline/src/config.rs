@@ -28,6 +28,10 @@ pub struct Config {
     pub rtp_ports: RangeInclusive<u16>,
     /// The address told to peers outside, where it is not the one the kernel picks.
     pub external_ip: Option<IpAddr>,
+    /// Name servers asked instead of the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// A PEM file with further certificate authorities for TLS towards trunks.
+    pub tls_ca_file: Option<PathBuf>,
     /// The SIP domain of this server.
     pub sip_domain: String,
     /// Whether the first start creates the simulated network and the example customer.
@@ -170,6 +174,8 @@ impl Default for Config {
             sip_listen: loopback(5060),
             rtp_ports: 16384..=32767,
             external_ip: None,
+            dns_servers: Vec::new(),
+            tls_ca_file: None,
             sip_domain: "localhost".into(),
             demo: true,
             data_dir: "./data".into(),

@@ -9,8 +9,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::{Resolver as Lookups, TokioResolver};
@@ -178,7 +178,8 @@ impl Resolver {
                 "{host} has no address of the kind SIP is bound to ({listen}; setting sip_listen)"
             ));
         }
-        let reachable = of_family.into_iter().filter(|it| !listen.is_loopback() || it.address.ip().is_loopback());
+        let reachable =
+            of_family.into_iter().filter(|it| !listen.is_loopback() || it.address.ip().is_loopback());
         let targets: Vec<Target> = reachable.map(Target::from).collect();
         if targets.is_empty() {
             return Err(format!(
@@ -191,9 +192,8 @@ impl Resolver {
     fn failed_last(&self, targets: Vec<Target>, now: Instant) -> Vec<Target> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.retain(|_, until| *until > now);
-        let (last, mut first): (Vec<Target>, Vec<Target>) = targets
-            .into_iter()
-            .partition(|target| failed.contains_key(&(target.transport, target.remote)));
+        let (last, mut first): (Vec<Target>, Vec<Target>) =
+            targets.into_iter().partition(|target| failed.contains_key(&(target.transport, target.remote)));
         first.extend(last);
         first
     }
@@ -234,7 +234,9 @@ fn explain(error: &NetError) -> String {
         NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NoError => {
             "it has no address".into()
         }
-        NetError::Dns(DnsError::NoRecordsFound(none)) => format!("the name server said {}", none.response_code),
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            format!("the name server said {}", none.response_code)
+        }
         NetError::Timeout => "the name server did not answer".into(),
         NetError::NoConnections => "no name server can be reached".into(),
         other => other.to_string(),

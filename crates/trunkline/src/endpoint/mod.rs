@@ -208,9 +208,10 @@ impl Endpoint {
 
     fn accept(&mut self, now: Instant) {
         while let Some(Ok((stream, remote))) = self.listener.as_ref().map(TcpListener::accept) {
-            let adopted = self.routes.local(remote).and_then(|local| {
-                self.streams.adopt(stream, Path::new(Transport::Tcp, local, remote), now)
-            });
+            let adopted = self
+                .routes
+                .local(remote)
+                .and_then(|local| self.streams.adopt(stream, Path::new(Transport::Tcp, local, remote), now));
             if let Err(error) = adopted {
                 tracing::warn!(%error, "a SIP connection was refused");
             }

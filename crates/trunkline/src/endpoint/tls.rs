@@ -7,7 +7,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use sip::PeerName;
 
 use super::stream::Streams;
@@ -69,12 +71,15 @@ impl Trust {
 fn client_config(roots: RootCertStore) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let verifier = verifier
-        .build()
-        .map_err(|_| "no certificate authority is installed (package ca-certificates, setting tls_ca_file)")?;
+    let verifier = verifier.build().map_err(
+        |_| "no certificate authority is installed (package ca-certificates, setting tls_ca_file)",
+    )?;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(SipVerifier(verifier))).with_no_client_auth())
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(SipVerifier(verifier)))
+        .with_no_client_auth())
 }
 
 /// Checks a certificate as everywhere, and takes the SIP URI of the domain in place of its DNS name
@@ -91,8 +96,7 @@ impl ServerCertVerifier for SipVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verdict =
-            self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verdict = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verdict {
             // The name is looked at last: issuer and dates were found good.
             Err(error) if is_other_name(&error) && has_sip_uri(end_entity, server_name) => {
@@ -134,7 +138,10 @@ fn has_sip_uri(end_entity: &CertificateDer<'_>, server_name: &ServerName<'_>) ->
     let ServerName::DnsName(domain) = server_name else { return false };
     let Ok(certificate) = webpki::EndEntityCert::try_from(end_entity) else { return false };
     certificate.valid_uri_names().any(|uri| {
-        let host = uri.split_once(':').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("sip")).map(|(_, host)| host);
+        let host = uri
+            .split_once(':')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("sip"))
+            .map(|(_, host)| host);
         // A URI with a user is a person's, not the domain's.
         host.is_some_and(|host| host.eq_ignore_ascii_case(domain.as_ref()))
     })
@@ -182,7 +189,8 @@ impl PeerNames {
             let kept = &self.by_name;
             self.by_number.retain(|_, name| kept.contains_key(name));
         }
-        self.given = self.given.checked_add(1).ok_or_else(|| io::Error::other("too many TLS server names"))?;
+        self.given =
+            self.given.checked_add(1).ok_or_else(|| io::Error::other("too many TLS server names"))?;
         let number = PeerName(self.given);
         self.by_name.insert(name.clone(), number);
         self.by_number.insert(number, name);

@@ -46,6 +46,7 @@ impl Loop {
             sip::Event::Answered { body, .. } => self.answered(key, &body, now),
             sip::Event::Failed { failure, .. } => {
                 let had_credentials = self.credentials_given(key);
+                self.note_failure(key, &failure);
                 self.forget_leg(key, leg);
                 self.tell(key, Input::LegFailed(translate(failure, had_credentials)), now);
             }
@@ -65,6 +66,20 @@ impl Loop {
             sip::Event::Offer { body, .. } => self.offered(key, leg, &body, now),
             sip::Event::Acked { body, .. } => self.acked(key, &body),
             sip::Event::Info { .. } | sip::Event::Incoming { .. } | sip::Event::Response { .. } => {}
+        }
+    }
+
+    /// Lets other targets go first for a while, where this one is out of service (RFC 3263 section 4.3).
+    fn note_failure(&self, key: usize, failure: &sip::Failure) {
+        let is_out = match failure.kind {
+            sip::FailureKind::Transport => true,
+            sip::FailureKind::Timeout => !failure.provisional,
+            sip::FailureKind::Status => failure.status == Some(503),
+            sip::FailureKind::Canceled => false,
+        };
+        let dial = self.calls.get(key).and_then(|entry| entry.dials.get(entry.attempt));
+        if let Some(Ok(target)) = dial.map(|dial| &dial.target).filter(|_| is_out) {
+            self.parts.resolver.failed(target);
         }
     }
 
@@ -159,7 +174,7 @@ impl Loop {
         let target = dial.target.clone().map_err(|why| unsent(call::FailureKind::Dns(why), ""))?;
         let transport =
             |error: &dyn std::fmt::Display| unsent(call::FailureKind::Transport, &error.to_string());
-        let path = parts.endpoint.path(target.transport, target.remote).map_err(|e| transport(&e))?;
+        let path = parts.endpoint.path(&target).map_err(|e| transport(&e))?;
         let (id, port) = parts.media.open(&parts.sink).map_err(|error| {
             tracing::error!(%error, "no RTP port can be had");
             unsent(call::FailureKind::Media(error.to_string()), "")
@@ -175,11 +190,11 @@ impl Loop {
         let invite = sip::Invite {
             path,
             request_uri: dial.request_uri.clone(),
-            from_display: None,
+            from_display: dial.from_display.clone(),
             from_uri: dial.from_uri.clone(),
             to_uri: dial.to_uri.clone(),
             contact_user: dial.contact_user.clone(),
-            route: Vec::new(),
+            route: dial.route.clone(),
             headers: dial.headers.clone(),
             body: sdp::offer(&local).into_bytes(),
             credentials: dial.credentials.clone(),
@@ -214,7 +229,7 @@ fn session(negotiated: Negotiated, record: bool, silence: Option<Duration>) -> R
 }
 
 /// An attempt that came to nothing before anything was sent.
-fn unsent(kind: call::FailureKind, phrase: &str) -> LegFailure {
+pub(super) fn unsent(kind: call::FailureKind, phrase: &str) -> LegFailure {
     LegFailure {
         kind,
         status: None,

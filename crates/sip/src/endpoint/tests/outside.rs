@@ -56,7 +56,19 @@ const CHALLENGE: &str = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n1\", qop
 fn a_request_as_it_is_written() {
     let mut bench = Bench::new();
     let (_, sent) = bench.ask(register());
-    insta::assert_snapshot!(sent, @"");
+    insta::assert_snapshot!(sent, @"
+    REGISTER sip:example.com SIP/2.0
+    Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKc0d5701d327d6c4b;rport
+    Max-Forwards: 70
+    From: <sip:me@example.com>;tag=b8e30eb68636cc1e
+    To: <sip:me@example.com>
+    Call-ID: registration-1
+    CSeq: 1 REGISTER
+    Contact: <sip:me@192.0.2.1:5060>
+    User-Agent: trunkline
+    Expires: 300
+    Content-Length: 0
+    ");
 }
 
 #[test]
