@@ -293,12 +293,13 @@ impl Config {
     }
 
     /// Refuses trunks outside this machine while SIP and RTP are bound to loopback. `hosts` are those of the
-    /// enabled SIP trunks.
+    /// enabled SIP trunks. Where a name leads that own name servers know, only a call finds out.
     pub fn check<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<(), ConfigError> {
         if !self.sip_listen.ip().is_loopback() {
             return Ok(());
         }
-        match hosts.into_iter().find(|host| !is_loopback(host)) {
+        let may_be_here = |host: &str| !self.dns_servers.is_empty() && bare(host).parse::<IpAddr>().is_err();
+        match hosts.into_iter().find(|host| !is_loopback(host) && !may_be_here(host)) {
             Some(host) => Err(ConfigError::Loopback {
                 trunk: host.into(),
                 key: "sip_listen (TRUNKLINE_SIP_LISTEN)",
@@ -322,12 +323,16 @@ impl Config {
 
 /// Whether a trunk's host is this machine, as far as its name says (RFC 6761 section 6.3 for `localhost`).
 pub fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
+    match bare(host).parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => {
-            let name = bare.trim_end_matches('.').to_ascii_lowercase();
+            let name = host.trim_end_matches('.').to_ascii_lowercase();
             name == "localhost" || name.ends_with(".localhost")
         }
     }
+}
+
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }

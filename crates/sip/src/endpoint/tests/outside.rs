@@ -72,6 +72,22 @@ fn a_request_as_it_is_written() {
 }
 
 #[test]
+fn ipv6_addresses_stand_in_brackets() {
+    let mut bench = Bench::new();
+    let path = Path {
+        local: "[2001:db8::1]:5061".parse().unwrap(),
+        remote: "[2001:db8::9]:5061".parse().unwrap(),
+        transport: Transport::Tls,
+        ..path()
+    };
+    let (_, sent) = bench.ask(Outside { path, ..options() });
+    assert!(header(&sent, "Via").starts_with("SIP/2.0/TLS [2001:db8::1]:5061;branch="), "{sent}");
+    bench.endpoint.invite(Invite { path, ..invite() }, bench.now).unwrap();
+    let invite = bench.outputs().only_sent();
+    assert_eq!(header(&invite, "Contact"), "<sip:trunkline@[2001:db8::1]:5061;transport=tls>");
+}
+
+#[test]
 fn a_response_is_reported_once_and_nothing_stays() {
     let mut bench = Bench::new();
     let (id, sent) = bench.ask(options());
