@@ -183,6 +183,10 @@ impl Streams {
     /// Forgets a connection and says so: that it failed, where there is a reason, otherwise that it was closed.
     fn drop_connection(&mut self, number: usize, failed: Option<String>) {
         let Some(mut connection) = self.connections.try_remove(number) else { return };
+        if let Some(tls) = &mut connection.tls {
+            tls.send_close_notify();
+            let _ = tls.write_tls(&mut connection.stream);
+        }
         let _ = self.registry.deregister(&mut connection.stream);
         self.timers.set(number, None);
         let path = connection.path;
