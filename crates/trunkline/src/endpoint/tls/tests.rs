@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection};
 use sip::{Event, FailureKind, Message, Method, Outside, Transport};
@@ -24,8 +24,9 @@ struct Authority {
 }
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
@@ -141,7 +142,7 @@ impl Bench {
     /// than now the endpoint is told it is.
     fn ask(&mut self, target: &Target, late: Duration) -> Result<u16, String> {
         let path = self.endpoint.path(target).unwrap();
-        let uri = "sip:peer.test;transport=tls";
+        let uri = "sip:a.peer.test;transport=tls";
         let request = Outside::new(Method::Options, path, uri, "sip:me@here.test", uri);
         self.endpoint.sip().request(request, Instant::now()).unwrap();
         let mut ready = Events::with_capacity(64);
@@ -180,21 +181,25 @@ const NOW: Duration = Duration::ZERO;
 
 #[test]
 fn certificates_are_judged() {
-    let authority = Authority::new();
+    let authority = Authority::new("authority");
     for (names, expired, expected) in [
-        (vec![dns("peer.test")], false, Ok(200)),
-        (vec![dns("other.test"), dns("PEER.test")], false, Ok(200)),
-        (vec![dns("*.test")], false, Ok(200)),
-        (vec![uri("sip:peer.test")], false, Ok(200)),
-        (vec![uri("sip:alice@peer.test")], false, Err("the certificate is for")),
-        (vec![uri("https://peer.test")], false, Err("the certificate is for")),
-        (vec![dns("other.test")], false, Err("the certificate is for other.test, not for peer.test")),
-        (vec![dns("peer.test.evil.test")], false, Err("the certificate is for peer.test.evil.test, not for")),
-        (vec![dns("peer.test")], true, Err("the certificate has expired")),
-        (vec![uri("sip:peer.test")], true, Err("the certificate has expired")),
+        (vec![dns("a.peer.test")], false, Ok(200)),
+        (vec![dns("other.test"), dns("A.PEER.test")], false, Ok(200)),
+        (vec![dns("*.peer.test")], false, Ok(200)),
+        (vec![uri("sip:a.peer.test")], false, Ok(200)),
+        (vec![uri("sip:alice@a.peer.test")], false, Err("the certificate is for")),
+        (vec![uri("https://a.peer.test")], false, Err("the certificate is for")),
+        (vec![dns("other.test")], false, Err("the certificate is for other.test, not for a.peer.test")),
+        (
+            vec![dns("a.peer.test.evil.test")],
+            false,
+            Err("the certificate is for a.peer.test.evil.test, not for"),
+        ),
+        (vec![dns("a.peer.test")], true, Err("the certificate has expired")),
+        (vec![uri("sip:a.peer.test")], true, Err("the certificate has expired")),
     ] {
         let (remote, _connections) = serve(Manner::Tls(authority.server(&names, expired), 9));
-        let outcome = Bench::new(authority.trust()).ask(&Bench::target(remote, "peer.test"), NOW);
+        let outcome = Bench::new(authority.trust()).ask(&Bench::target(remote, "a.peer.test"), NOW);
         match (outcome, expected) {
             (Ok(status), Ok(expected)) => assert_eq!(status, expected, "{names:?}"),
             (Err(why), Err(expected)) => {
@@ -207,14 +212,16 @@ fn certificates_are_judged() {
 
 #[test]
 fn an_issuer_nobody_knows_is_not_believed() {
-    let (remote, _connections) = serve(Manner::Tls(Authority::new().server(&[dns("peer.test")], false), 9));
-    let outcome = Bench::new(Authority::new().trust()).ask(&Bench::target(remote, "peer.test"), NOW);
+    let (remote, _connections) =
+        serve(Manner::Tls(Authority::new("another").server(&[dns("a.peer.test")], false), 9));
+    let outcome =
+        Bench::new(Authority::new("authority").trust()).ask(&Bench::target(remote, "a.peer.test"), NOW);
     assert_eq!(outcome, Err("the certificate's issuer is not known; see setting tls_ca_file".into()));
 }
 
 #[test]
 fn an_address_may_be_the_name() {
-    let authority = Authority::new();
+    let authority = Authority::new("authority");
     let server = authority.server(&[SanType::IpAddress(LOOPBACK.ip())], false);
     let (remote, _connections) = serve(Manner::Tls(server, 9));
     assert_eq!(Bench::new(authority.trust()).ask(&Bench::target(remote, "127.0.0.1"), NOW), Ok(200));
@@ -222,16 +229,16 @@ fn an_address_may_be_the_name() {
 
 #[test]
 fn one_connection_serves_all_requests_to_one_name() {
-    let authority = Authority::new();
-    let server = authority.server(&[dns("peer.test"), dns("second.test")], false);
+    let authority = Authority::new("authority");
+    let server = authority.server(&[dns("a.peer.test"), dns("second.test")], false);
     let (remote, connections) = serve(Manner::Tls(server, 3));
     let mut bench = Bench::new(authority.trust());
     for _ in 0..3 {
-        assert_eq!(bench.ask(&Bench::target(remote, "peer.test"), NOW), Ok(200));
+        assert_eq!(bench.ask(&Bench::target(remote, "a.peer.test"), NOW), Ok(200));
     }
     assert_eq!(connections.try_iter().count(), 1);
     // The server closed that one: the next request opens another.
-    assert_eq!(bench.ask(&Bench::target(remote, "Peer.test"), NOW), Ok(200));
+    assert_eq!(bench.ask(&Bench::target(remote, "A.Peer.test"), NOW), Ok(200));
     assert_eq!(connections.try_iter().count(), 1);
 }
 
@@ -247,21 +254,21 @@ fn a_name_has_its_own_connection() {
 
 #[test]
 fn what_never_becomes_tls_is_given_up() {
-    let authority = Authority::new();
+    let authority = Authority::new("authority");
     let (plain, _connections) = serve(Manner::Plain);
-    let why = Bench::new(authority.trust()).ask(&Bench::target(plain, "peer.test"), NOW).unwrap_err();
+    let why = Bench::new(authority.trust()).ask(&Bench::target(plain, "a.peer.test"), NOW).unwrap_err();
     assert!(why.starts_with("TLS failed: "), "{why}");
 
     let (silent, _connections) = serve(Manner::Silent);
     let late = Duration::from_secs(7);
-    let why = Bench::new(authority.trust()).ask(&Bench::target(silent, "peer.test"), late).unwrap_err();
+    let why = Bench::new(authority.trust()).ask(&Bench::target(silent, "a.peer.test"), late).unwrap_err();
     assert!(why.contains("did not take the"), "{why}");
 
     let nobody = TcpListener::bind(LOOPBACK).unwrap().local_addr().unwrap();
-    let why = Bench::new(authority.trust()).ask(&Bench::target(nobody, "peer.test"), NOW).unwrap_err();
+    let why = Bench::new(authority.trust()).ask(&Bench::target(nobody, "a.peer.test"), NOW).unwrap_err();
     assert_eq!(why, "the connection was refused");
 
-    let why = Bench::new(Trust::none()).ask(&Bench::target(nobody, "peer.test"), NOW).unwrap_err();
+    let why = Bench::new(Trust::none()).ask(&Bench::target(nobody, "a.peer.test"), NOW).unwrap_err();
     assert_eq!(why, "TLS is not used here");
 }
 
