@@ -49,6 +49,10 @@ impl Spec {
 /// What happened to the call's leg, its sound, or its owner's mind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
+    /// The attempt has to wait its turn: until [`Input::Dialed`] no ring time-out runs.
+    Waiting,
+    /// The attempt that waited is on its way.
+    Dialed,
     /// A response from 180 to 183 was received.
     Ringing {
         /// Whether it announced sound before the answer.
@@ -169,6 +173,8 @@ pub enum Progress {
         /// Why.
         cause: Cause,
     },
+    /// The attempt waits its turn at the trunk.
+    Paced,
     /// The other side sends sound before it answers.
     EarlyMedia,
     /// A text is being said.
@@ -198,6 +204,7 @@ impl fmt::Display for Progress {
             Progress::Attempt { n, of, trunk: Some(trunk) } => write!(f, "attempt {n} of {of} over {trunk}"),
             Progress::Attempt { n, of, trunk: None } => write!(f, "attempt {n} of {of}"),
             Progress::AttemptFailed { cause } => write!(f, "attempt failed: {}", cause.text),
+            Progress::Paced => f.write_str("waiting for the trunk"),
             Progress::EarlyMedia => f.write_str("early media"),
             Progress::Saying { text } => write!(f, "saying: {text}"),
             Progress::Playing { name } => write!(f, "playing {name}"),
@@ -334,6 +341,13 @@ impl Call {
 
             (_, Input::MediaFailed(said)) => self.hang_up(State::Failed, cause::media_failed(&said), now),
 
+            (Phase::Dialing { .. }, Input::Waiting) => {
+                self.phase = Phase::Dialing { until: None };
+                self.progress(Progress::Paced);
+            }
+            (Phase::Dialing { .. }, Input::Dialed) => self.phase = self.dialing(now),
+            (_, Input::Waiting | Input::Dialed) => {}
+
             (Phase::Dialing { .. }, Input::Ringing { early_media }) => self.ring(early_media, now),
             (Phase::Dialing { .. }, Input::Answered) => self.answer(now),
             (Phase::Dialing { .. }, Input::LegFailed(failure)) => self.attempt_failed(&failure, now),
@@ -406,10 +420,14 @@ impl Call {
         let trunk = self.spec.attempts.get(attempt).and_then(|attempt| attempt.trunk.clone());
         self.attempt = attempt;
         self.media_ready = false;
-        // A time-out beyond what `Instant` can hold is none.
-        self.phase = Phase::Dialing { until: now.checked_add(self.spec.ring_timeout) };
+        self.phase = self.dialing(now);
         self.progress(Progress::Attempt { n: attempt + 1, of: self.spec.attempts.len(), trunk });
         self.outputs.push_back(Output::Dial { attempt });
+    }
+
+    /// A time-out beyond what `Instant` can hold is none.
+    fn dialing(&self, now: Instant) -> Phase {
+        Phase::Dialing { until: now.checked_add(self.spec.ring_timeout) }
     }
 
     fn ring(&mut self, early_media: bool, now: Instant) {

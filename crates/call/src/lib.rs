@@ -13,6 +13,7 @@ pub mod emergency;
 mod flow;
 mod number;
 mod numbering;
+pub mod pace;
 pub mod policy;
 pub mod route;
 mod state;
@@ -21,6 +22,7 @@ pub use call::{Call, HangupReason, Input, LegEnd, Outcome, Output, Progress, Spe
 pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
 pub use flow::{ClipId, Verb};
 pub use number::{Destination, Number, NumberError, NumberForm};
+pub use pace::{Held, Limits, Next, Pace, Turn};
 pub use policy::{Policy, Refusal};
 pub use route::{Attempt, AttemptKind, Request, Strategy, Trunk, TrunkKind};
 pub use state::{State, UnknownState};

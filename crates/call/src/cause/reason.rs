@@ -207,6 +207,12 @@ pub(crate) const NO_ATTEMPT: Reason = reason(
 );
 pub(crate) const NORMAL: Reason = reason("normal", Some(16), "The other side hung up.", None);
 pub(crate) const HANGUP: Reason = reason("hangup", Some(16), "The call was ended by request.", None);
+pub(crate) const PACED_OUT: Reason = reason(
+    "paced_out",
+    Some(42),
+    "The call waited too long for its turn on the trunk.",
+    Some("Place fewer calls a second, or raise the trunk's calls_per_second or queue_s."),
+);
 pub(crate) const RTP_SILENCE: Reason = reason(
     "rtp_silence",
     Some(16),
@@ -215,3 +221,9 @@ pub(crate) const RTP_SILENCE: Reason = reason(
 );
 pub(crate) const SHUTDOWN: Reason =
     reason("shutdown", Some(41), "The server was shut down during the call.", Some("Call again."));
+pub(crate) const TRUNK_FULL: Reason = reason(
+    "trunk_full",
+    Some(34),
+    "All channels of the trunk are in use.",
+    Some("Call again when a call has ended, raise the trunk's channels, or add a second trunk."),
+);

@@ -121,17 +121,21 @@ fn failures_without_a_status() {
         FailureKind::Canceled,
         FailureKind::Dns("NXDOMAIN".to_owned()),
         FailureKind::Media("no free RTP port".to_owned()),
+        FailureKind::NoChannel,
+        FailureKind::PacedOut,
     ]
     .into_iter()
     .map(|kind| from_failure(&failed(kind)))
     .map(|(state, cause)| format!("{state} {} {}: {}", cause.code, cause.by.as_str(), cause.text))
     .collect();
-    insta::assert_snapshot!(told.join("\n"), @r"
+    insta::assert_snapshot!(told.join("\n"), @"
     failed no_response carrier: The other side did not respond.
     failed carrier_unreachable system: No connection to the carrier could be made.
     canceled canceled caller: The call was ended before it was answered.
     failed carrier_unresolved system: The carrier's host name could not be resolved (NXDOMAIN).
     failed media_failed system: The sound of the call could not be sent or received (no free RTP port).
+    failed trunk_full system: All channels of the trunk are in use.
+    failed paced_out system: The call waited too long for its turn on the trunk.
     ");
 }
 

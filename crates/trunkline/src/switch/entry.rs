@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sip::LegId;
 use tokio::sync::oneshot;
 
+use super::turns::OnTrunk;
 use super::{Dial, Placed};
 use crate::id::Id;
 use crate::refused::Refused;
@@ -30,6 +31,7 @@ pub(super) struct Entry {
     pub(super) recording: Option<(PathBuf, String)>,
     pub(super) recorded: Option<String>,
     pub(super) attempt: usize,
+    pub(super) on_trunk: Option<OnTrunk>,
     pub(super) leg: Option<LegId>,
     pub(super) media: Option<Line>,
     pub(super) closed: Option<Box<Closed>>,

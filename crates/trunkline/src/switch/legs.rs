@@ -21,6 +21,8 @@ impl Loop {
                 let _ = self.parts.endpoint.sip().reject(*leg, 404, &[], now);
                 return;
             }
+            // Nobody here asks outside dialogs.
+            sip::Event::Response { .. } => return,
             sip::Event::Ringing { leg, .. }
             | sip::Event::Answered { leg, .. }
             | sip::Event::Failed { leg, .. }
@@ -50,6 +52,7 @@ impl Loop {
             sip::Event::Answered { body, .. } => self.answered(key, &body, now),
             sip::Event::Failed { failure, .. } => {
                 let had_credentials = self.credentials_given(key);
+                self.note_failure(key, &failure);
                 self.forget_leg(key, leg);
                 self.tell(key, Input::LegFailed(translate(failure, had_credentials)), now);
             }
@@ -76,7 +79,22 @@ impl Loop {
             | sip::Event::ReferProgress { .. }
             | sip::Event::Info { .. }
             | sip::Event::Incoming { .. }
+            | sip::Event::Response { .. }
             | sip::Event::SavedEnded { .. } => {}
+        }
+    }
+
+    /// Lets other targets go first for a while, where this one is out of service (RFC 3263 section 4.3).
+    fn note_failure(&self, key: usize, failure: &sip::Failure) {
+        let is_out = match failure.kind {
+            sip::FailureKind::Transport => true,
+            sip::FailureKind::Timeout => !failure.provisional,
+            sip::FailureKind::Status => failure.status == Some(503),
+            sip::FailureKind::Canceled => false,
+        };
+        let dial = self.calls.get(key).and_then(|entry| entry.dials.get(entry.attempt));
+        if let Some(Ok(target)) = dial.map(|dial| &dial.target).filter(|_| is_out) {
+            self.parts.resolver.failed(target);
         }
     }
 
@@ -171,7 +189,7 @@ impl Loop {
         let target = dial.target.clone().map_err(|why| unsent(call::FailureKind::Dns(why), ""))?;
         let transport =
             |error: &dyn std::fmt::Display| unsent(call::FailureKind::Transport, &error.to_string());
-        let path = parts.endpoint.path(target.transport, target.remote).map_err(|e| transport(&e))?;
+        let path = parts.endpoint.path(&target).map_err(|e| transport(&e))?;
         let (id, port) = parts.media.open(&parts.sink).map_err(|error| {
             tracing::error!(%error, "no RTP port can be had");
             unsent(call::FailureKind::Media(error.to_string()), "")
@@ -179,7 +197,9 @@ impl Loop {
         let codecs = vec![Codec::Pcmu, Codec::Pcma];
         let local = Local::new(path.local.ip(), port, codecs, now_ms().unsigned_abs());
         let invite = sip::Invite {
+            from_display: dial.from_display.clone(),
             contact_user: dial.contact_user.clone(),
+            route: dial.route.clone(),
             headers: dial.headers.clone(),
             body: sdp::offer(&local).into_bytes(),
             credentials: dial.credentials.clone(),
@@ -215,7 +235,7 @@ fn session(negotiated: Negotiated, record: bool, silence: Option<Duration>) -> R
 }
 
 /// An attempt that came to nothing before anything was sent.
-fn unsent(kind: call::FailureKind, phrase: &str) -> LegFailure {
+pub(super) fn unsent(kind: call::FailureKind, phrase: &str) -> LegFailure {
     LegFailure {
         kind,
         status: None,

@@ -6,12 +6,14 @@
 mod entry;
 mod legs;
 mod run;
+mod turns;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,11 +22,15 @@ use mio::{Token, Waker};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::endpoint::{Endpoint, Listen};
+pub use turns::Load;
+
+use crate::dns::Resolver;
+use crate::endpoint::{Endpoint, Listen, Trust};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
 use crate::store::Store;
+use crate::trunk::TrunkSettings;
 
 /// Commands waiting for the loop; beyond, new calls are refused.
 const COMMANDS: usize = 4096;
@@ -53,29 +59,50 @@ pub struct Dial {
     pub target: Result<Target, String>,
     /// The Request-URI.
     pub request_uri: String,
+    /// The name beside the From URI.
+    pub from_display: Option<String>,
     /// The From URI.
     pub from_uri: String,
     /// The To URI.
     pub to_uri: String,
     /// The user part of our Contact.
     pub contact_user: Option<String>,
+    /// Route values, the next hop first.
+    pub route: Vec<String>,
     /// Further headers.
     pub headers: Vec<(String, String)>,
     /// Answers to a challenge.
     pub credentials: Option<sip::digest::Credentials>,
     /// The trunk, for the record: id and name.
     pub trunk: Option<(Id, String)>,
+    /// How the trunk wants to be spoken to; the defaults where there is none.
+    pub settings: TrunkSettings,
     /// Whether the callee is simulated and will report what it heard.
     pub simulated: bool,
 }
 
+impl Dial {
+    fn limits(&self) -> call::Limits {
+        self.settings.limits()
+    }
+}
+
 /// A resolved peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: sip::Transport,
     /// Address and port.
     pub remote: SocketAddr,
+    /// Whom the peer's certificate must be for; TLS only.
+    pub server_name: Option<Arc<str>>,
+}
+
+impl Target {
+    /// A peer over UDP.
+    pub fn udp(remote: SocketAddr) -> Self {
+        Self { transport: sip::Transport::Udp, remote, server_name: None }
+    }
 }
 
 /// A call that was taken.
@@ -100,6 +127,7 @@ pub(crate) enum Command {
     Place(Box<Place>, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
     Heard(Id, Heard),
+    Limit(Id, call::Limits),
     HangUpAll,
     Exit,
 }
@@ -118,6 +146,7 @@ pub(crate) struct Shared {
     calls: AtomicUsize,
     legs: AtomicUsize,
     transactions: AtomicUsize,
+    loads: Mutex<HashMap<Id, Load>>,
     draining: AtomicBool,
 }
 
@@ -125,6 +154,10 @@ pub(crate) struct Shared {
 pub struct Setup {
     /// SIP sockets.
     pub listen: Listen,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// Told which targets failed.
+    pub resolver: Resolver,
     /// Media loops.
     pub media: Media,
     /// Where final states and events go.
@@ -145,7 +178,8 @@ impl Switch {
             max_legs: setup.max_calls.saturating_mul(2).max(64),
             ..sip::Config::default()
         };
-        let endpoint = Endpoint::bind(setup.listen, config, seed, poll.registry().try_clone()?, SIP)?;
+        let endpoint =
+            Endpoint::bind(setup.listen, config, setup.trust, seed, poll.registry().try_clone()?, SIP)?;
         let address = endpoint.address();
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
@@ -158,6 +192,7 @@ impl Switch {
             sink,
             media_events,
             store: setup.store,
+            resolver: setup.resolver,
             shared: shared.clone(),
             max_calls: setup.max_calls,
         });
@@ -197,6 +232,16 @@ impl Switch {
     /// Takes what a simulated callee heard; it becomes part of the call's record.
     pub fn heard(&self, call: Id, heard: Heard) {
         let _ = self.send(Command::Heard(call, heard));
+    }
+
+    /// Sets a trunk's limits for those who wait for it already.
+    pub fn limit(&self, trunk: Id, limits: call::Limits) {
+        let _ = self.send(Command::Limit(trunk, limits));
+    }
+
+    /// How many calls a trunk has.
+    pub fn load(&self, trunk: Id) -> Load {
+        self.shared.load(trunk)
     }
 
     /// Calls that have not ended.
