@@ -28,6 +28,7 @@ use crate::speech::Speech;
 use crate::store::{MasterKey, Store, TrunkRow};
 use crate::switch::{self, Switch};
 use crate::time::now_ms;
+use crate::upkeep::Upkeep;
 use crate::upload::Uploads;
 
 /// What callees of the simulated network say.
@@ -43,6 +44,8 @@ pub struct App {
     pub store: Store,
     /// The call loop.
     pub switch: Switch,
+    /// Registrations and health of the trunks.
+    pub upkeep: Upkeep,
     /// Text to speech.
     pub speech: Speech,
     /// Uploaded audio.
@@ -109,6 +112,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         grace_s = app.config.drain_grace.as_secs(),
         "stopping: no new calls"
     );
+    app.upkeep.stop().await;
     tokio::select! {
         () = app.switch.drain(app.config.drain_grace) => {}
         _ = terminate.recv() => tracing::warn!("stopping at once"),
@@ -160,7 +164,10 @@ async fn start(
         true => Some(simulate(&config, &media, &switch).await?),
         false => None,
     };
+    let upkeep = Upkeep::new(switch.clone(), store.clone());
+    upkeep.refresh();
     let app = App {
+        upkeep,
         started_at: now_ms(),
         new_key: bootstrap.new_key,
         config,

@@ -26,4 +26,5 @@ pub mod switch;
 pub mod time;
 pub mod timers;
 pub mod trunk;
+pub mod upkeep;
 pub mod upload;

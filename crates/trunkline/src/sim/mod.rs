@@ -188,7 +188,10 @@ impl Carrier {
                 sip::Event::Offer { leg, body } => self.reoffer(leg, &body, now),
                 sip::Event::Acked { .. } | sip::Event::Info { .. } => {}
                 // The network places no calls of its own.
-                sip::Event::Ringing { .. } | sip::Event::Answered { .. } | sip::Event::Failed { .. } => {}
+                sip::Event::Ringing { .. }
+                | sip::Event::Answered { .. }
+                | sip::Event::Failed { .. }
+                | sip::Event::Response { .. } => {}
             }
         }
     }

@@ -8,6 +8,7 @@ use media::sdp::{self, Direction, Local, Negotiated};
 use serde_json::json;
 use sip::LegId;
 
+use super::Answer;
 use super::entry::Line;
 use super::run::Loop;
 use crate::store::Write;
@@ -19,6 +20,15 @@ impl Loop {
             sip::Event::Incoming { leg, .. } => {
                 // No number leads anywhere yet: refused quietly, as an unknown number.
                 let _ = self.parts.endpoint.sip().reject(*leg, 404, &[], now);
+                return;
+            }
+            // Nobody here asks outside dialogs.
+            sip::Event::Response { .. } => {
+                if let sip::Event::Response { id, result, trouble } = event
+                    && let Some(reply) = self.asked.remove(&id)
+                {
+                    let _ = reply.send(Answer { result, trouble });
+                }
                 return;
             }
             sip::Event::Ringing { leg, .. }
@@ -62,7 +72,7 @@ impl Loop {
             }
             sip::Event::Offer { body, .. } => self.offered(key, leg, &body, now),
             sip::Event::Acked { body, .. } => self.acked(key, &body),
-            sip::Event::Info { .. } | sip::Event::Incoming { .. } => {}
+            sip::Event::Info { .. } | sip::Event::Incoming { .. } | sip::Event::Response { .. } => {}
         }
     }
 

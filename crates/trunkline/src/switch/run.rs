@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::entry::{Entry, wall};
 use super::turns::Turns;
-use super::{Command, Place, Placed, Shared, full};
+use super::{Answer, Command, Place, Placed, Shared, full};
 use crate::endpoint::Endpoint;
 use crate::id::Id;
 use crate::refused::Refused;
@@ -49,6 +49,8 @@ pub(super) struct Loop {
     pub(super) by_media: HashMap<MediaId, usize>,
     timers: Timers<usize>,
     pub(super) turns: Turns,
+    /// Requests outside calls that have no final response yet; as many as there may be transactions.
+    pub(super) asked: HashMap<sip::RequestId, oneshot::Sender<Answer>>,
     unwritten: VecDeque<Write>,
     exit: bool,
 }
@@ -63,6 +65,7 @@ impl Loop {
             by_media: HashMap::new(),
             timers: Timers::new(),
             turns: Turns::default(),
+            asked: HashMap::new(),
             unwritten: VecDeque::new(),
             exit: false,
         }
@@ -153,6 +156,10 @@ impl Loop {
                 self.finish_if_complete(key, now);
             }
             Command::Limit(trunk, limits) => self.set_limits(trunk, limits, now),
+            Command::Path(target, reply) => {
+                let _ = reply.send(self.parts.endpoint.path(target.transport, target.remote));
+            }
+            Command::Ask(request, reply) => self.ask(*request, reply, now),
             Command::HangUpAll => {
                 for key in self.calls.iter().map(|(key, _)| key).collect::<Vec<_>>() {
                     self.tell(
@@ -163,6 +170,13 @@ impl Loop {
                 }
             }
             Command::Exit => self.exit = true,
+        }
+    }
+
+    fn ask(&mut self, request: sip::Outside, reply: oneshot::Sender<Answer>, now: Instant) {
+        match self.parts.endpoint.sip().request(request, now) {
+            Ok(id) => drop(self.asked.insert(id, reply)),
+            Err(error) => drop(reply.send(Answer::none(error.to_string()))),
         }
     }
 

@@ -145,7 +145,7 @@ impl Scene {
                 self.stories[side].gave_up |= by == By::NoAck;
             }
             Event::Ringing { .. } => {}
-            Event::Offer { .. } | Event::Info { .. } => panic!("{event:?}"),
+            Event::Offer { .. } | Event::Info { .. } | Event::Response { .. } => panic!("{event:?}"),
         }
     }
 }
