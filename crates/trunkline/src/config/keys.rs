@@ -153,7 +153,9 @@ pub(super) const KEYS: &[Key] = &[
     .alias("SIP_CALLER_ID"),
     Key::new("provider.proxy", "a host or host:port, without sip:", |c, v| setting(c, "proxy", v.into()))
         .alias("SIP_OUTBOUND_PROXY"),
-    Key::new("provider.request_domain", "a domain or IP address", |c, v| setting(c, "request_domain", v.into())),
+    Key::new("provider.request_domain", "a domain or IP address", |c, v| {
+        setting(c, "request_domain", v.into())
+    }),
     Key::new("provider.from_domain", "a domain or IP address", |c, v| setting(c, "from_domain", v.into()))
         .alias("SIP_FROM_DOMAIN"),
     Key::new("provider.realm", "a digest realm", |c, v| setting(c, "realm", v.into())).alias("SIP_REALM"),
@@ -163,7 +165,9 @@ pub(super) const KEYS: &[Key] = &[
         setting(c, "register", register.into())
     })
     .alias("SIP_REGISTER"),
-    Key::new("provider.ping_s", "seconds from 5 to 3600", |c, v| setting(c, "ping_s", v.parse::<u32>().ok()?.into())),
+    Key::new("provider.ping_s", "seconds from 5 to 3600", |c, v| {
+        setting(c, "ping_s", v.parse::<u32>().ok()?.into())
+    }),
     Key::new("provider.identity", "from, pai or rpid", |c, v| setting(c, "identity", v.into())),
     Key::new("provider.codecs", "a list of pcmu, pcma, g722, opus", |c, v| {
         setting(c, "codecs", v.split(',').map(str::trim).collect())

@@ -9,8 +9,8 @@ use sqlx::Row;
 use super::*;
 use crate::config::Provider;
 use crate::secret::Secret;
-use crate::trunk::TrunkSettings;
 use crate::time::now_ms;
+use crate::trunk::TrunkSettings;
 
 fn master() -> MasterKey {
     MasterKey::parse(&"a1".repeat(32)).unwrap()
@@ -257,9 +257,10 @@ async fn trunks(url: &str) {
     let v6 = store.trunks(1)[0].id;
     store.delete_trunk(None, v6).await.unwrap();
 
-    // A row from before there were settings, and one of a version that knew others.
+    // A row from before there were settings.
     let old = store.create_trunk(new("old")).await.unwrap();
-    let set = |text: &'static str| sqlx::query("UPDATE trunks SET settings = $1 WHERE name = 'old'").bind(text);
+    let set =
+        |text: &'static str| sqlx::query("UPDATE trunks SET settings = $1 WHERE name = 'old'").bind(text);
     set("{}").execute(&store.0.writes).await.unwrap();
     assert_eq!(start(url).await.trunk(None, old.id).unwrap().settings, TrunkSettings::default());
     store.delete_trunk(None, old.id).await.unwrap();
@@ -284,8 +285,12 @@ async fn provider(url: &str) {
         ..NewTrunk::default()
     };
     let own = store.create_trunk(own).await.unwrap();
-    let given =
-        Provider { host: "sip2.example.com".into(), port: 5070, password: Some(secret("two")), ..given };
+    let given = Provider {
+        host: "sip2.example.com".into(),
+        port: Some(5070),
+        password: Some(secret("two")),
+        ..given
+    };
     store.set_provider(Some(&given)).await.unwrap();
     let trunk = first(0);
     assert_eq!(
