@@ -419,7 +419,9 @@ pub(super) async fn change(
     caller.may("trunks")?;
     let mut row = find(&api, caller.account(whose.account)?, &id)?;
     asked.apply(&mut row)?;
-    reachable(&api, &row.host)?;
+    if row.kind == call::TrunkKind::Sip {
+        reachable(&api, &row.host)?;
+    }
     match api.app.store.update_trunk(&row).await.map_err(store_failed)? {
         true => {
             api.app.upkeep.refresh();
