@@ -41,10 +41,8 @@ fn a_trunk_registers_refreshes_its_password_and_takes_itself_back() {
     let mut server = Server::for_trunks();
     let Some(provider) = Kamailio::start(server.folder(), PASSWORD) else { return };
     let settings = json!({ "register": true, "register_expires_s": 120, "ping_s": 5 });
-    let made = server.trunk(
-        provider.port,
-        json!({ "username": USER, "password": PASSWORD, "settings": settings }),
-    );
+    let made =
+        server.trunk(provider.port, json!({ "username": USER, "password": PASSWORD, "settings": settings }));
     let registered = wait_for_trunk(&server, "registration", "registered");
     assert!(registered["registration"]["expires_at"].is_string(), "{registered:#}");
     let user = made["id"].as_str().unwrap().rsplit('_').next().unwrap();
@@ -64,7 +62,9 @@ fn a_trunk_registers_refreshes_its_password_and_takes_itself_back() {
     change(&server, "carrier", json!({ "password": PASSWORD }));
     wait_for_trunk(&server, "registration", "registered");
     let metrics = server.get("/metrics").expect(200).text();
-    assert!(metrics.lines().any(|line| line.starts_with("trunkline_trunk_registered{") && line.ends_with(" 1")));
+    assert!(
+        metrics.lines().any(|line| line.starts_with("trunkline_trunk_registered{") && line.ends_with(" 1"))
+    );
     let before = provider.log().matches("unregistered").count();
     server.process().signal("TERM");
     wait_for("the farewell", Duration::from_secs(10), || {
@@ -87,7 +87,10 @@ fn a_trunk_nobody_answers_for_is_down_and_tried_last() {
     let id = server.say_to(CALLEE);
     let call = server.wait_for_end(&id, "completed");
     assert_eq!(call["trunk"], "second", "{call:#}");
-    assert!(!server.events(&id).iter().any(|(kind, _)| kind == "attempt-failed"), "it was the first one tried");
+    assert!(
+        !server.events(&id).iter().any(|(kind, _)| kind == "attempt-failed"),
+        "it was the first one tried"
+    );
     good.finishes_content();
 
     // The only one there is gets tried, down or not.
@@ -123,7 +126,8 @@ fn who_has_to_wait_is_served_in_order_and_says_so() {
     let ids: Vec<String> = (0..3).map(|_| server.say_to(CALLEE)).collect();
     let calls: Vec<Value> = ids.iter().map(|id| server.wait_for_end(id, "completed")).collect();
     for pair in calls.windows(2) {
-        let (ended, answered) = (pair[0]["endedAt"].as_str().unwrap(), pair[1]["answeredAt"].as_str().unwrap());
+        let (ended, answered) =
+            (pair[0]["endedAt"].as_str().unwrap(), pair[1]["answeredAt"].as_str().unwrap());
         assert!(answered >= ended, "one after the other: {pair:#?}");
     }
     let paced: Vec<bool> =
@@ -167,8 +171,10 @@ fn calls_per_second_are_spaced() {
         .map(|id| {
             server.wait_for_end(id, "completed");
             let events = server.events(id);
-            let ringing = events.iter().find(|(kind, event)| kind == "state" && event["detail"]["state"] == "ringing");
-            let at = ringing.and_then(|(_, event)| event["at"].as_str()).expect("a time of ringing").to_owned();
+            let ringing =
+                events.iter().find(|(kind, event)| kind == "state" && event["detail"]["state"] == "ringing");
+            let at =
+                ringing.and_then(|(_, event)| event["at"].as_str()).expect("a time of ringing").to_owned();
             at.parse::<jiff::Timestamp>().expect("a time").as_millisecond()
         })
         .collect();
@@ -187,7 +193,8 @@ fn the_caller_is_asserted_as_the_trunk_wants_it() {
     ];
     for (settings, expected) in table {
         let mut server = Server::for_trunks();
-        let Some(callee) = Sipp::start(server.folder(), "refuse", "udp", &[("refusal", "486 Busy Here")]) else {
+        let Some(callee) = Sipp::start(server.folder(), "refuse", "udp", &[("refusal", "486 Busy Here")])
+        else {
             return;
         };
         server.trunk(callee.port, json!({ "settings": settings }));
@@ -201,13 +208,16 @@ fn the_caller_is_asserted_as_the_trunk_wants_it() {
 #[test]
 fn an_outbound_proxy_gets_what_is_meant_for_another_domain() {
     let mut server = Server::for_trunks();
-    let Some(callee) = Sipp::start(server.folder(), "refuse", "udp", &[("refusal", "486 Busy Here")]) else { return };
+    let Some(callee) = Sipp::start(server.folder(), "refuse", "udp", &[("refusal", "486 Busy Here")]) else {
+        return;
+    };
     let proxy = format!("127.0.0.1:{}", callee.port);
     server.trunk(9, json!({ "settings": { "proxy": proxy, "request_domain": "carrier.example" } }));
     let id = server.say_to(CALLEE);
     server.wait_for_end(&id, "busy");
     let messages = callee.messages();
-    for line in [format!("Route: <sip:{proxy};lr>"), "INVITE sip:+12025550123@carrier.example SIP/2.0".into()] {
+    for line in [format!("Route: <sip:{proxy};lr>"), "INVITE sip:+12025550123@carrier.example SIP/2.0".into()]
+    {
         assert!(messages.contains(&line), "{line} is not in\n{messages}");
     }
 }
@@ -220,7 +230,10 @@ fn a_test_says_which_step_failed_and_what_to_try() {
         let steps = tried["steps"].as_array().unwrap();
         assert_eq!(tried["ok"], steps.iter().all(|step| step["ok"] == true), "{tried:#}");
         let text = |step: &Value| format!("{} {}", step["detail"], step["hint"]);
-        steps.iter().map(|step| (step["step"].as_str().unwrap().into(), step["ok"] == true, text(step))).collect()
+        steps
+            .iter()
+            .map(|step| (step["step"].as_str().unwrap().into(), step["ok"] == true, text(step)))
+            .collect()
     };
     let nobody = ports::take(1);
     server.trunk(nobody, json!({ "transport": "tcp" }));
@@ -237,7 +250,10 @@ fn a_test_says_which_step_failed_and_what_to_try() {
     let told = steps(&server);
     assert!(told.len() == 4 && told.iter().all(|(_, ok, _)| *ok), "{told:?}");
     assert!(!provider.log().contains("accepted INVITE"), "nobody is called");
-    assert!(!provider.log().contains("unregistered") && !provider.log().contains("registered "), "nothing changed");
+    assert!(
+        !provider.log().contains("unregistered") && !provider.log().contains("registered "),
+        "nothing changed"
+    );
 
     change(&server, "carrier", json!({ "password": "another-one" }));
     let told = steps(&server);

@@ -78,7 +78,7 @@ pub struct LegFailure {
     pub kind: FailureKind,
     /// The final SIP status, if one was received.
     pub status: Option<u16>,
-    /// The reason phrase of that status.
+    /// The reason phrase of that status, or what the transport said when it failed.
     pub phrase: String,
     /// The Q.850 cause of a Reason header (RFC 3326), if there was one.
     pub q850: Option<u8>,
@@ -101,7 +101,7 @@ pub fn from_failure(failure: &LegFailure) -> (State, Cause) {
             (State::NoAnswer, because(reason::NO_RESPONSE, HangupBy::Carrier))
         }
         FailureKind::Timeout => (State::Failed, because(reason::NO_RESPONSE, HangupBy::Carrier)),
-        FailureKind::Transport => system(reason::CARRIER_UNREACHABLE),
+        FailureKind::Transport => with_detail(system(reason::CARRIER_UNREACHABLE), &failure.phrase),
         FailureKind::Canceled => (State::Canceled, because(reason::CANCELED, HangupBy::Caller)),
         FailureKind::Dns(said) => with_detail(system(reason::CARRIER_UNRESOLVED), said),
         FailureKind::Media(said) => with_detail(system(reason::MEDIA_FAILED), said),

@@ -272,8 +272,11 @@ impl Locator {
     }
 
     fn on_all_srv(&mut self) {
+        let mut is_listed = false;
         for (name, transport) in std::mem::take(&mut self.services) {
             let records = self.srv.remove(&name).unwrap_or_default();
+            // Even "." as the only target says that there are such records (RFC 2782).
+            is_listed |= !records.is_empty();
             for record in self.ordered(records) {
                 let host = record.target.trim_end_matches('.');
                 if !host.is_empty() && record.port != 0 {
@@ -281,7 +284,7 @@ impl Locator {
                 }
             }
         }
-        if self.hosts.is_empty() {
+        if !is_listed {
             // No SRV at all: the host itself, on the default port (RFC 3263 section 4.2).
             let Destination { host, transport, secure, .. } = self.destination.clone();
             let fallback = if secure { Transport::Tls } else { Transport::Udp };

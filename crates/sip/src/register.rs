@@ -270,7 +270,8 @@ impl Registration {
         (self.failures, self.succeeded, self.last_trouble) = (0, true, None);
         // Early enough for a lost refresh to be repeated, spread so that many trunks do not come at once.
         let refresh_at = now + lifetime.mul_f64(0.75 + 0.15 * self.random());
-        self.due = Some(if self.closing { now } else { refresh_at });
+        // Closed or restarted meanwhile, it is due already.
+        self.due = self.due.or(Some(refresh_at));
     }
 
     fn failed(&mut self, trouble: Trouble, retry_after: Option<Duration>, now: Instant) {

@@ -19,7 +19,8 @@ use tokio::sync::watch;
 
 use crate::api::{self, Door};
 use crate::config::{Config, EngineChoice, SpeechConfig};
-use crate::endpoint::Listen;
+use crate::dns::Resolver;
+use crate::endpoint::{Listen, Trust};
 use crate::http;
 use crate::rtp::Media;
 use crate::secret::Secret;
@@ -28,7 +29,7 @@ use crate::speech::Speech;
 use crate::store::{MasterKey, Store, TrunkRow};
 use crate::switch::{self, Switch};
 use crate::time::now_ms;
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Means, Upkeep};
 use crate::upload::Uploads;
 
 /// What callees of the simulated network say.
@@ -46,6 +47,8 @@ pub struct App {
     pub switch: Switch,
     /// Registrations and health of the trunks.
     pub upkeep: Upkeep,
+    /// Name lookups.
+    pub resolver: Resolver,
     /// Text to speech.
     pub speech: Speech,
     /// Uploaded audio.
@@ -156,15 +159,26 @@ async fn start(
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let media = Media::start(config.sip_listen.ip(), config.rtp_ports.clone(), cpus)?;
     let listen = Listen { address: config.sip_listen, external: config.external_ip, tcp: true };
-    let setup =
-        switch::Setup { listen, media: media.clone(), store: store.clone(), max_calls: config.max_calls };
+    let resolver = Resolver::new(&config.dns_servers, config.sip_listen.ip())
+        .map_err(|why| anyhow::anyhow!("dns_servers: {why}"))?;
+    let trust = Trust::load(config.tls_ca_file.as_deref())
+        .map_err(|why| anyhow::anyhow!("tls_ca_file: {why} (TRUNKLINE_TLS_CA_FILE)"))?;
+    let setup = switch::Setup {
+        listen,
+        trust: trust.clone(),
+        resolver: resolver.clone(),
+        media: media.clone(),
+        store: store.clone(),
+        max_calls: config.max_calls,
+    };
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
     let sim = match config.demo {
         true => Some(simulate(&config, &media, &switch).await?),
         false => None,
     };
-    let upkeep = Upkeep::new(switch.clone(), store.clone());
+    let upkeep =
+        Upkeep::new(Means { switch: switch.clone(), resolver: resolver.clone(), trust }, store.clone());
     upkeep.refresh();
     let app = App {
         upkeep,
@@ -173,6 +187,7 @@ async fn start(
         config,
         store,
         switch,
+        resolver,
         speech,
         uploads,
         sim,

@@ -29,6 +29,10 @@ pub struct Config {
     pub rtp_ports: RangeInclusive<u16>,
     /// The address told to peers outside, where it is not the one the kernel picks.
     pub external_ip: Option<IpAddr>,
+    /// Name servers asked instead of the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// A PEM file with further certificate authorities for TLS towards trunks.
+    pub tls_ca_file: Option<PathBuf>,
     /// The SIP domain of this server.
     pub sip_domain: String,
     /// Whether the first start creates the simulated network and the example customer.
@@ -181,6 +185,8 @@ impl Default for Config {
             sip_listen: loopback(5060),
             rtp_ports: 16384..=32767,
             external_ip: None,
+            dns_servers: Vec::new(),
+            tls_ca_file: None,
             sip_domain: "localhost".into(),
             demo: true,
             data_dir: "./data".into(),
@@ -305,12 +311,13 @@ impl Config {
     }
 
     /// Refuses trunks outside this machine while SIP and RTP are bound to loopback. `hosts` are those of the
-    /// enabled SIP trunks.
+    /// enabled SIP trunks. Where a name leads that own name servers know, only a call finds out.
     pub fn check<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<(), ConfigError> {
         if !self.sip_listen.ip().is_loopback() {
             return Ok(());
         }
-        match hosts.into_iter().find(|host| !is_loopback(host)) {
+        let may_be_here = |host: &str| !self.dns_servers.is_empty() && bare(host).parse::<IpAddr>().is_err();
+        match hosts.into_iter().find(|host| !is_loopback(host) && !may_be_here(host)) {
             Some(host) => Err(ConfigError::Loopback {
                 trunk: host.into(),
                 key: "sip_listen (TRUNKLINE_SIP_LISTEN)",
@@ -334,12 +341,16 @@ impl Config {
 
 /// Whether a trunk's host is this machine, as far as its name says (RFC 6761 section 6.3 for `localhost`).
 pub fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
+    match bare(host).parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => {
-            let name = bare.trim_end_matches('.').to_ascii_lowercase();
+            let name = host.trim_end_matches('.').to_ascii_lowercase();
             name == "localhost" || name.ends_with(".localhost")
         }
     }
+}
+
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }

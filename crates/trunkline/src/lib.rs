@@ -9,6 +9,7 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod dns;
 pub mod endpoint;
 pub mod http;
 pub mod id;

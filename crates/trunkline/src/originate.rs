@@ -1,6 +1,5 @@
 //! From an order to a placed call: everything is checked, rendered and resolved before anybody is dialled.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +24,6 @@ const MAX_PAUSE: f32 = 3600.0;
 const RING: std::ops::RangeInclusive<u64> = 1..=600;
 /// The longest call, seconds.
 const DURATION: std::ops::RangeInclusive<u64> = 1..=86_400;
-/// How long a host name may take to resolve.
-const RESOLVE: Duration = Duration::from_secs(5);
 /// Addresses of one trunk that a call tries.
 const MOST_TARGETS: usize = 4;
 /// Shown by calls to the simulated network that name no caller.
@@ -350,7 +347,7 @@ async fn dial(
                 TrunkKind::Sip => over_trunk(app, attempt, row).await,
             }
         }
-        AttemptKind::Direct => Ok(vec![direct(app, attempt).await?]),
+        AttemptKind::Direct => direct(app, attempt).await,
         AttemptKind::User => Err(Refused::bad("user_not_registered", "No phone of this user is registered.")),
     }
 }
@@ -373,7 +370,7 @@ fn simulated(app: &App, call: Id, attempt: &call::Attempt, row: &TrunkRow) -> Re
         user.map_or(attempt.destination.as_str(), |uri| uri.split(['@', ';', '?']).next().unwrap_or(uri));
     let caller = attempt.caller_id.as_deref().unwrap_or(SIMULATED_CALLER);
     Ok(Dial {
-        target: Ok(Target { transport: sip::Transport::Udp, remote: host }),
+        target: Ok(Target::udp(host)),
         request_uri: format!("sip:{user}@{host}"),
         from_display: None,
         from_uri: from_uri(caller, &host.to_string()),
@@ -399,8 +396,7 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
     };
     let registered = app.upkeep.known(row.id).registration;
     let lines = trunk::lines(row, &attempt.destination, caller, &registered.service_route);
-    let (host, port) = trunk::next_hop(row, &lines.route);
-    let targets = match resolve(app.switch.address(), &host, port, trunk::transport(&row.transport)).await {
+    let targets = match trunk::targets(row, &lines.route, &app.resolver).await {
         Ok(targets) => targets.into_iter().take(MOST_TARGETS).map(Ok).collect(),
         Err(why) => vec![Err(why)],
     };
@@ -421,7 +417,8 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
     Ok(targets.into_iter().map(dial).collect())
 }
 
-async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
+/// One attempt for each place that a SIP address leads to.
+async fn direct(app: &App, attempt: &call::Attempt) -> Result<Vec<Dial>, Refused> {
     let text = attempt.destination.as_str();
     let bad = |why: String| {
         Refused::bad("invalid_number_format", format!("The SIP address cannot be called: {why}"))
@@ -430,23 +427,17 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
     if uri.headers.is_some() || uri.password.is_some() {
         return Err(bad("a password or ?headers have no place in it.".into()));
     }
-    if uri.secure {
-        return Err(
-            bad("sips needs TLS, which this server does not speak yet.".into()).hint("Use sip: instead.")
-        );
-    }
-    let transport = match uri.params.get("transport") {
-        None => sip::Transport::Udp,
-        Some(name) if name.eq_ignore_ascii_case("udp") => sip::Transport::Udp,
-        Some(name) if name.eq_ignore_ascii_case("tcp") => sip::Transport::Tcp,
-        Some(other) => return Err(bad(format!("transport {other} is not spoken; use udp or tcp."))),
+    let Some(destination) = sip::locate::Destination::of(&uri) else {
+        return Err(bad("its transport is not spoken; use udp, tcp or tls.".into()));
+    };
+    let targets = match app.resolver.find(destination).await {
+        Ok(targets) => targets.into_iter().take(MOST_TARGETS).map(Ok).collect(),
+        Err(why) => vec![Err(why)],
     };
     let domain = &app.config.sip_domain;
     let caller = attempt.caller_id.as_deref().unwrap_or("trunkline");
-    Ok(Dial {
-        target: resolve(app.switch.address(), &host_of(&uri), uri.port.unwrap_or(5060), transport)
-            .await
-            .and_then(|targets| targets.into_iter().next().ok_or_else(|| "it has no address".into())),
+    let dial = |target| Dial {
+        target,
         request_uri: text.into(),
         from_display: None,
         from_uri: from_uri(caller, domain),
@@ -458,7 +449,8 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
         trunk: None,
         settings: TrunkSettings::default(),
         simulated: false,
-    })
+    };
+    Ok(targets.into_iter().map(dial).collect())
 }
 
 fn from_uri(caller: &str, host: &str) -> String {
@@ -466,35 +458,6 @@ fn from_uri(caller: &str, host: &str) -> String {
         true => caller.to_owned(),
         false => format!("sip:{caller}@{host}"),
     }
-}
-
-/// The peer's addresses, of the family SIP is bound to, at least one; the text says why there is none.
-pub(crate) async fn resolve(
-    listen: SocketAddr,
-    host: &str,
-    port: u16,
-    transport: sip::Transport,
-) -> Result<Vec<Target>, String> {
-    let listen = listen.ip();
-    let found: Vec<SocketAddr> = match tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, port)))
-        .await
-    {
-        Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => return Err(format!("{host} cannot be resolved: {error}")),
-        Err(_) => {
-            return Err(format!("{host} cannot be resolved: the name server did not answer in {RESOLVE:?}"));
-        }
-    };
-    let mut fitting = found.into_iter().filter(|address| address.is_ipv4() == listen.is_ipv4()).peekable();
-    if fitting.peek().is_none() {
-        return Err(format!(
-            "{host} has no address of the kind SIP is bound to ({listen}; setting sip_listen)"
-        ));
-    }
-    if listen.is_loopback() && fitting.peek().is_some_and(|remote| !remote.ip().is_loopback()) {
-        return Err(format!("{host} cannot be reached while SIP is bound to {listen} (setting sip_listen)"));
-    }
-    Ok(fitting.map(|remote| Target { transport, remote }).collect())
 }
 
 fn is_loopback_uri(uri: &str) -> bool {

@@ -75,6 +75,16 @@ pub(super) const KEYS: &[Key] = &[
         (first >= 1024 && last > first.next_multiple_of(2)).then(|| c.rtp_ports = first..=last)
     }),
     Key::new("external_ip", "an IP address", |c, v| v.parse().ok().map(|ip| c.external_ip = Some(ip))),
+    Key::new(
+        "dns_servers",
+        "IP addresses with or without a port, such as [\"9.9.9.9\", \"127.0.0.1:5300\"]",
+        |c, v| {
+            let one = |v: &str| v.parse().ok().or_else(|| Some(SocketAddr::new(v.parse().ok()?, 53)));
+            let list: Option<Vec<SocketAddr>> = v.split(',').map(|v| one(v.trim())).collect();
+            list.map(|list| c.dns_servers = list)
+        },
+    ),
+    Key::new("tls_ca_file", "a PEM file", |c, v| put(&mut c.tls_ca_file, Some(v.into()))),
     Key::new("sip_domain", TEXT, |c, v| word(v).map(|v| c.sip_domain = v)),
     Key::new("public_url", HTTP, |c, v| http(v).map(|v| c.public_url = Some(v))),
     Key::new("demo", BOOLEAN, |c, v| boolean(&mut c.demo, v)),

@@ -23,7 +23,7 @@ use sip::digest::{Server, Verdict};
 use callee::{Action, Callee};
 pub use callee::{Manner, TABLE};
 
-use crate::endpoint::{Endpoint, Listen};
+use crate::endpoint::{Endpoint, Listen, Trust};
 use crate::id::Id;
 use crate::rtp::{self, Heard, Media, MediaId};
 use crate::secret::Secret;
@@ -62,7 +62,8 @@ impl Network {
         let config =
             sip::Config { user_agent: "trunkline simulated network".into(), ..sip::Config::default() };
         let listen = Listen { address: listen, external: None, tcp: false };
-        let endpoint = Endpoint::bind(listen, config, random()?, poll.registry().try_clone()?, SIP)?;
+        let endpoint =
+            Endpoint::bind(listen, config, Trust::none(), random()?, poll.registry().try_clone()?, SIP)?;
         let address = endpoint.address();
         let password = hex::encode(random::<16>()?);
         let exit = Arc::new(AtomicBool::new(false));

@@ -54,6 +54,7 @@ impl Loop {
             sip::Event::Answered { body, .. } => self.answered(key, &body, now),
             sip::Event::Failed { failure, .. } => {
                 let had_credentials = self.credentials_given(key);
+                self.note_failure(key, &failure);
                 self.forget_leg(key, leg);
                 self.tell(key, Input::LegFailed(translate(failure, had_credentials)), now);
             }
@@ -73,6 +74,20 @@ impl Loop {
             sip::Event::Offer { body, .. } => self.offered(key, leg, &body, now),
             sip::Event::Acked { body, .. } => self.acked(key, &body),
             sip::Event::Info { .. } | sip::Event::Incoming { .. } | sip::Event::Response { .. } => {}
+        }
+    }
+
+    /// Lets other targets go first for a while, where this one is out of service (RFC 3263 section 4.3).
+    fn note_failure(&self, key: usize, failure: &sip::Failure) {
+        let is_out = match failure.kind {
+            sip::FailureKind::Transport => true,
+            sip::FailureKind::Timeout => !failure.provisional,
+            sip::FailureKind::Status => failure.status == Some(503),
+            sip::FailureKind::Canceled => false,
+        };
+        let dial = self.calls.get(key).and_then(|entry| entry.dials.get(entry.attempt));
+        if let Some(Ok(target)) = dial.map(|dial| &dial.target).filter(|_| is_out) {
+            self.parts.resolver.failed(target);
         }
     }
 
@@ -167,7 +182,7 @@ impl Loop {
         let target = dial.target.clone().map_err(|why| unsent(call::FailureKind::Dns(why), ""))?;
         let transport =
             |error: &dyn std::fmt::Display| unsent(call::FailureKind::Transport, &error.to_string());
-        let path = parts.endpoint.path(target.transport, target.remote).map_err(|e| transport(&e))?;
+        let path = parts.endpoint.path(&target).map_err(|e| transport(&e))?;
         let (id, port) = parts.media.open(&parts.sink).map_err(|error| {
             tracing::error!(%error, "no RTP port can be had");
             unsent(call::FailureKind::Media(error.to_string()), "")

@@ -24,7 +24,8 @@ use tokio::sync::oneshot;
 
 pub use turns::Load;
 
-use crate::endpoint::{Endpoint, Listen};
+use crate::dns::Resolver;
+use crate::endpoint::{Endpoint, Listen, Trust};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
@@ -87,18 +88,20 @@ impl Dial {
 }
 
 /// A resolved peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: sip::Transport,
     /// Address and port.
     pub remote: SocketAddr,
+    /// Whom the peer's certificate must be for; TLS only.
+    pub server_name: Option<Arc<str>>,
 }
 
 impl Target {
     /// A peer over UDP.
     pub fn udp(remote: SocketAddr) -> Self {
-        Self { transport: sip::Transport::Udp, remote }
+        Self { transport: sip::Transport::Udp, remote, server_name: None }
     }
 }
 
@@ -180,6 +183,10 @@ pub(crate) struct Shared {
 pub struct Setup {
     /// SIP sockets.
     pub listen: Listen,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// Told which targets failed.
+    pub resolver: Resolver,
     /// Media loops.
     pub media: Media,
     /// Where final states and events go.
@@ -200,7 +207,8 @@ impl Switch {
             max_legs: setup.max_calls.saturating_mul(2).max(64),
             ..sip::Config::default()
         };
-        let endpoint = Endpoint::bind(setup.listen, config, seed, poll.registry().try_clone()?, SIP)?;
+        let endpoint =
+            Endpoint::bind(setup.listen, config, setup.trust, seed, poll.registry().try_clone()?, SIP)?;
         let address = endpoint.address();
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
@@ -213,6 +221,7 @@ impl Switch {
             sink,
             media_events,
             store: setup.store,
+            resolver: setup.resolver,
             shared: shared.clone(),
             max_calls: setup.max_calls,
         });

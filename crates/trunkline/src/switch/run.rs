@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::entry::{Entry, wall};
 use super::turns::Turns;
 use super::{Answer, Command, Place, Placed, Shared, full};
+use crate::dns::Resolver;
 use crate::endpoint::Endpoint;
 use crate::id::Id;
 use crate::refused::Refused;
@@ -37,6 +38,7 @@ pub(super) struct Parts {
     pub(super) sink: rtp::Sink,
     pub(super) media_events: Receiver<rtp::Event>,
     pub(super) store: Store,
+    pub(super) resolver: Resolver,
     pub(super) shared: Arc<Shared>,
     pub(super) max_calls: usize,
 }
@@ -157,7 +159,7 @@ impl Loop {
             }
             Command::Limit(trunk, limits) => self.set_limits(trunk, limits, now),
             Command::Path(target, reply) => {
-                let _ = reply.send(self.parts.endpoint.path(target.transport, target.remote));
+                let _ = reply.send(self.parts.endpoint.path(&target));
             }
             Command::Ask(request, reply) => self.ask(*request, reply, now),
             Command::HangUpAll => {

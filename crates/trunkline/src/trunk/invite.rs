@@ -1,7 +1,9 @@
 //! What the settings make of an INVITE: its URIs, its route and the headers that say who calls.
 
-use super::{Identity, Privacy, TrunkSettings, bracketed, default_port, host_port};
+use super::{Identity, Privacy, TrunkSettings, bracketed, default_port, host_port, transport};
+use crate::dns::Resolver;
 use crate::store::TrunkRow;
+use crate::switch::Target;
 
 /// Who is shown where the caller is withheld (RFC 3323 section 4.1.1.3).
 const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
@@ -81,6 +83,15 @@ pub fn next_hop(row: &TrunkRow, route: &[String]) -> (String, u16) {
         sip::Host::Domain(name) => name.to_owned(),
     };
     (host, uri.port.unwrap_or(default_port(&row.transport)))
+}
+
+/// Where a request with this route goes, the first to be tried first: at least one target.
+pub async fn targets(row: &TrunkRow, route: &[String], resolver: &Resolver) -> Result<Vec<Target>, String> {
+    let transport = transport(&row.transport);
+    let (host, port) = next_hop(row, route);
+    // The default port cannot be told from none, which leaves the choice to SRV.
+    let port = Some(port).filter(|port| *port != transport.default_port());
+    resolver.locate(&host, port, Some(transport)).await
 }
 
 /// The outbound proxy first, then the Service-Route.

@@ -13,7 +13,7 @@ mod check;
 mod invite;
 
 pub use check::host_port;
-pub use invite::{Lines, lines, next_hop, own_uri, peer_uri, route};
+pub use invite::{Lines, lines, next_hop, own_uri, peer_uri, route, targets};
 
 /// How a carrier is spoken to, where it differs from its host, port and credentials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

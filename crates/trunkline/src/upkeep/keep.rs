@@ -7,10 +7,9 @@ use sip::digest::Credentials;
 use sip::{Method, Outside, Path, Registrar, Registration, RegistrationState};
 use tokio::sync::watch;
 
-use super::{RegistrationStatus, RegistrationWord, Slot};
-use crate::originate::resolve;
+use super::{Means, RegistrationStatus, RegistrationWord, Slot};
 use crate::store::TrunkRow;
-use crate::switch::{Switch, Target};
+use crate::switch::Target;
 use crate::time::now_ms;
 use crate::trunk;
 
@@ -22,27 +21,27 @@ const DOUBT: Duration = Duration::from_secs(5);
 const UNRESOLVED: Duration = Duration::from_secs(30);
 
 /// Keeps a trunk until `stopped` says so; then its registration is taken back.
-pub(super) async fn keep(row: TrunkRow, switch: Switch, slot: Slot, stopped: watch::Receiver<bool>) {
+pub(super) async fn keep(row: TrunkRow, means: Means, slot: Slot, stopped: watch::Receiver<bool>) {
     slot.write(|known| *known = Default::default());
     let (register, ping) = (row.settings.register, row.settings.ping_s);
     tokio::join!(
         async {
             if register {
-                keep_registered(&row, &switch, &slot, stopped.clone()).await;
+                keep_registered(&row, &means, &slot, stopped.clone()).await;
             }
         },
         async {
             if let Some(seconds) = ping {
-                keep_asking(&row, &switch, &slot, Duration::from_secs(seconds.into()), stopped.clone()).await;
+                keep_asking(&row, &means, &slot, Duration::from_secs(seconds.into()), stopped.clone()).await;
             }
         },
     );
 }
 
 /// The trunk's next hop, resolved: at least one target.
-pub(super) async fn targets(row: &TrunkRow, switch: &Switch) -> Result<Vec<Target>, String> {
-    let (host, port) = trunk::next_hop(row, &trunk::route(&row.settings, &row.transport, &[]));
-    resolve(switch.address(), &host, port, trunk::transport(&row.transport)).await
+pub(super) async fn targets(row: &TrunkRow, means: &Means) -> Result<Vec<Target>, String> {
+    let route = trunk::route(&row.settings, &row.transport, &[]);
+    trunk::targets(row, &route, &means.resolver).await
 }
 
 /// An OPTIONS as this trunk's settings want it.
@@ -81,11 +80,11 @@ fn transport_parameter(transport: sip::Transport) -> String {
     }
 }
 
-async fn keep_registered(row: &TrunkRow, switch: &Switch, slot: &Slot, mut stopped: watch::Receiver<bool>) {
+async fn keep_registered(row: &TrunkRow, means: &Means, slot: &Slot, mut stopped: watch::Receiver<bool>) {
     slot.write(|known| known.registration.state = RegistrationWord::Registering);
     let mut ways = Ways::default();
     let first = loop {
-        match ways.next(row, switch).await {
+        match ways.next(row, means).await {
             Ok(path) => break path,
             Err(why) => {
                 slot.write(|known| {
@@ -110,10 +109,13 @@ async fn keep_registered(row: &TrunkRow, switch: &Switch, slot: &Slot, mut stopp
     loop {
         registration.handle_timeout(Instant::now());
         if let Some(request) = registration.poll_output(Instant::now()) {
-            let answer = switch.ask(request).await;
+            let answer = means.switch.ask(request).await;
             registration.handle_response(&answer.result, Instant::now());
+            if answer.result.is_err() {
+                ways.failed(means);
+            }
             if answer.result.is_err()
-                && let Ok(path) = ways.next(row, switch).await
+                && let Ok(path) = ways.next(row, means).await
             {
                 registration.set_path(path);
             }
@@ -134,15 +136,25 @@ async fn keep_registered(row: &TrunkRow, switch: &Switch, slot: &Slot, mut stopp
 
 /// The addresses of a registrar, one after the other.
 #[derive(Default)]
-struct Ways(VecDeque<Target>);
+struct Ways {
+    left: VecDeque<Target>,
+    last: Option<Target>,
+}
 
 impl Ways {
-    async fn next(&mut self, row: &TrunkRow, switch: &Switch) -> Result<Path, String> {
-        if self.0.is_empty() {
-            self.0 = targets(row, switch).await?.into();
+    fn failed(&self, means: &Means) {
+        if let Some(target) = &self.last {
+            means.resolver.failed(target);
         }
-        let target = self.0.pop_front().ok_or("the host has no address")?;
-        switch.path(target).await
+    }
+
+    async fn next(&mut self, row: &TrunkRow, means: &Means) -> Result<Path, String> {
+        if self.left.is_empty() {
+            self.left = targets(row, means).await?.into();
+        }
+        let target = self.left.pop_front().ok_or("the host has no address")?;
+        self.last = Some(target.clone());
+        means.switch.path(target).await
     }
 }
 
@@ -168,13 +180,13 @@ fn status(registration: &Registration, now: Instant) -> RegistrationStatus {
 
 async fn keep_asking(
     row: &TrunkRow,
-    switch: &Switch,
+    means: &Means,
     slot: &Slot,
     every: Duration,
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
-        let answer = ask(row, switch).await;
+        let answer = ask(row, means).await;
         let mut doubtful = false;
         slot.write(|known| {
             let before = known.health.reach;
@@ -195,11 +207,11 @@ async fn keep_asking(
 }
 
 /// One OPTIONS: status, phrase and how many ms it took.
-async fn ask(row: &TrunkRow, switch: &Switch) -> Result<(u16, String, u32), String> {
-    let target = targets(row, switch).await?.into_iter().next().ok_or("the host has no address")?;
-    let path = switch.path(target).await?;
+async fn ask(row: &TrunkRow, means: &Means) -> Result<(u16, String, u32), String> {
+    let target = targets(row, means).await?.into_iter().next().ok_or("the host has no address")?;
+    let path = means.switch.path(target).await?;
     let start = Instant::now();
-    let answer = tokio::time::timeout(ANSWER, switch.ask(options(row, path))).await;
+    let answer = tokio::time::timeout(ANSWER, means.switch.ask(options(row, path))).await;
     let ms = u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX);
     match answer {
         Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),

@@ -17,8 +17,10 @@ use tokio::task::JoinHandle;
 use utoipa::ToSchema;
 
 pub use health::{Health, Reach};
-pub use probe::{Step, StepName, probe};
+pub use probe::{Step, StepName};
 
+use crate::dns::Resolver;
+use crate::endpoint::Trust;
 use crate::id::Id;
 use crate::store::{Store, TrunkRow};
 use crate::switch::Switch;
@@ -69,9 +71,20 @@ pub struct Known {
 
 type Board = Arc<Mutex<HashMap<Id, Known>>>;
 
+/// What it takes to ask a carrier something.
+#[derive(Clone)]
+pub struct Means {
+    /// Sends it.
+    pub switch: Switch,
+    /// Says where to.
+    pub resolver: Resolver,
+    /// Says whom to believe over TLS.
+    pub trust: Trust,
+}
+
 /// Keeps all trunks.
 pub struct Upkeep {
-    switch: Switch,
+    means: Means,
     store: Store,
     board: Board,
     kept: Mutex<HashMap<Id, Kept>>,
@@ -110,8 +123,8 @@ impl Wants {
 
 impl Upkeep {
     /// Keeps nothing yet.
-    pub fn new(switch: Switch, store: Store) -> Self {
-        Self { switch, store, board: Board::default(), kept: Mutex::default() }
+    pub fn new(means: Means, store: Store) -> Self {
+        Self { means, store, board: Board::default(), kept: Mutex::default() }
     }
 
     /// What is known of a trunk.
@@ -130,7 +143,7 @@ impl Upkeep {
         let rows: Vec<TrunkRow> =
             self.store.accounts().iter().flat_map(|account| self.store.trunks(account.id)).collect();
         for row in &rows {
-            self.switch.limit(row.id, row.settings.limits());
+            self.means.switch.limit(row.id, row.settings.limits());
         }
         let mut wanted: HashMap<Id, Wants> =
             rows.iter().filter_map(|row| Some((row.id, Wants::of(row)?))).collect();
@@ -148,7 +161,7 @@ impl Upkeep {
             let after = before.remove(&id).map(Kept::end);
             let keep = keep::keep(
                 wants.0.clone(),
-                self.switch.clone(),
+                self.means.clone(),
                 Slot { id, board: self.board.clone() },
                 stopped,
             );
@@ -167,6 +180,11 @@ impl Upkeep {
                 slot.clear();
             });
         }
+    }
+
+    /// Tries a trunk step by step; the steps after one that leaves them nothing to try are left out. Nobody is called.
+    pub async fn probe(&self, row: &TrunkRow) -> Vec<Step> {
+        probe::probe(row, &self.means).await
     }
 
     /// Takes all registrations back and ends; at most two seconds.

@@ -7,11 +7,13 @@ use sip::{Method, Outside, Path};
 use tokio::net::TcpStream;
 use utoipa::ToSchema;
 
+use super::Means;
 use super::health::is_alive;
 use super::keep::{ANSWER, options, registrar, targets};
+use crate::endpoint::Trust;
 use crate::id::Id;
 use crate::store::TrunkRow;
-use crate::switch::{Answer, Switch, Target};
+use crate::switch::{Answer, Target};
 use crate::trunk;
 
 /// How long a connection may take to come about.
@@ -51,7 +53,7 @@ pub struct Step {
 type Told = Result<String, (String, String)>;
 
 /// Tries a trunk. The steps after one that leaves them nothing to try are left out.
-pub async fn probe(row: &TrunkRow, switch: &Switch) -> Vec<Step> {
+pub(super) async fn probe(row: &TrunkRow, means: &Means) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut record = |step, start: Instant, told: Told| {
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -63,15 +65,15 @@ pub async fn probe(row: &TrunkRow, switch: &Switch) -> Vec<Step> {
         ok
     };
     let start = Instant::now();
-    let (told, target) = locate(row, switch).await;
+    let (told, target) = locate(row, means).await;
     record(StepName::Dns, start, told);
     let Some(target) = target else { return steps };
 
     let start = Instant::now();
-    if !record(StepName::Connect, start, connect(&target).await) {
+    if !record(StepName::Connect, start, connect(&target, &means.trust).await) {
         return steps;
     }
-    let path = match switch.path(target).await {
+    let path = match means.switch.path(target.clone()).await {
         Ok(path) => path,
         Err(why) => {
             record(StepName::Options, Instant::now(), Err((why, OWN_SIDE.into())));
@@ -79,7 +81,7 @@ pub async fn probe(row: &TrunkRow, switch: &Switch) -> Vec<Step> {
         }
     };
     let start = Instant::now();
-    let answer = ask(switch, options(row, path)).await;
+    let answer = ask(means, options(row, path)).await;
     record(StepName::Options, start, judge_options(row, &target, answer.as_ref()));
 
     if row.username.is_some() {
@@ -91,7 +93,7 @@ pub async fn probe(row: &TrunkRow, switch: &Switch) -> Vec<Step> {
                 return steps;
             }
         };
-        let answer = ask(switch, request).await;
+        let answer = ask(means, request).await;
         record(StepName::Register, start, judge_register(row, answer.as_ref()));
     }
     steps
@@ -99,12 +101,12 @@ pub async fn probe(row: &TrunkRow, switch: &Switch) -> Vec<Step> {
 
 const OWN_SIDE: &str = "This is a fault of this server's own side: look at sip_listen and the log.";
 
-async fn locate(row: &TrunkRow, switch: &Switch) -> (Told, Option<Target>) {
+async fn locate(row: &TrunkRow, means: &Means) -> (Told, Option<Target>) {
     let (host, _) = trunk::next_hop(row, &trunk::route(&row.settings, &row.transport, &[]));
     if let Some((detail, hint)) = known_mistake(&host) {
         return (Err((detail, hint)), None);
     }
-    match targets(row, switch).await {
+    match targets(row, means).await {
         Ok(found) => {
             let list: Vec<String> = found.iter().map(|target| target.remote.to_string()).collect();
             let said = format!("{host} is at {}.", list.join(", "));
@@ -136,29 +138,62 @@ fn known_mistake(host: &str) -> Option<(String, String)> {
     }
 }
 
-async fn connect(target: &Target) -> Told {
+async fn connect(target: &Target, trust: &Trust) -> Told {
     if target.transport == sip::Transport::Udp {
         return Ok("UDP has no connection; the next step tells whether anybody is there.".into());
     }
-    match tokio::time::timeout(CONNECT, TcpStream::connect(target.remote)).await {
-        Ok(Ok(_)) => Ok(format!("{} takes connections.", target.remote)),
-        Ok(Err(error)) => Err((
-            format!("{} takes no connection: {error}.", target.remote),
-            "Check the port and the transport (TLS is mostly on 5061, TCP on 5060), or try udp.".into(),
+    let remote = target.remote;
+    let silent = || {
+        let hint = format!(
+            "A firewall may be in between, here or there: allow TCP port {} out, and ask the carrier whether your \
+             address is on its access list.",
+            remote.port()
+        );
+        Err((format!("{remote} did not answer within {} s.", CONNECT.as_secs()), hint))
+    };
+    let stream = match tokio::time::timeout(CONNECT, TcpStream::connect(remote)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            return Err((
+                format!("{remote} takes no connection: {error}."),
+                "Check the port and the transport (TLS is mostly on 5061, TCP on 5060), or try udp.".into(),
+            ));
+        }
+        Err(_) => return silent(),
+    };
+    let (sip::Transport::Tls, Some(name)) = (target.transport, target.server_name.clone()) else {
+        return Ok(format!("{remote} takes connections."));
+    };
+    let trust = trust.clone();
+    let shaken = tokio::task::spawn_blocking(move || shake(stream, &name, &trust).map(|()| name)).await;
+    match shaken {
+        Ok(Ok(name)) => Ok(format!("{remote} takes connections and has a good certificate for {name}.")),
+        Ok(Err(why)) => Err((
+            format!("{remote} takes connections, but TLS fails: {}.", why.trim_end_matches('.')),
+            "The trunk's host must be the name in the carrier's certificate; TLS is mostly on port 5061. A carrier's \
+             own authority belongs into tls_ca_file."
+                .into(),
         )),
-        Err(_) => Err((
-            format!("{} did not answer within {} s.", target.remote, CONNECT.as_secs()),
-            format!(
-                "A firewall may be in between, here or there: allow TCP port {} out, and ask the carrier whether \
-                 your address is on its access list.",
-                target.remote.port()
-            ),
-        )),
+        Err(_) => silent(),
     }
 }
 
-async fn ask(switch: &Switch, request: Outside) -> Option<Answer> {
-    tokio::time::timeout(ANSWER, switch.ask(request)).await.ok()
+/// A TLS handshake, as calls make it.
+fn shake(stream: TcpStream, name: &str, trust: &Trust) -> Result<(), String> {
+    let said = |error: std::io::Error| crate::endpoint::explain(&error);
+    let mut stream = stream.into_std().map_err(said)?;
+    stream.set_nonblocking(false).map_err(said)?;
+    stream.set_read_timeout(Some(CONNECT)).map_err(said)?;
+    stream.set_write_timeout(Some(CONNECT)).map_err(said)?;
+    let mut connection = trust.connect(name).map_err(said)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream).map_err(said)?;
+    }
+    Ok(())
+}
+
+async fn ask(means: &Means, request: Outside) -> Option<Answer> {
+    tokio::time::timeout(ANSWER, means.switch.ask(request)).await.ok()
 }
 
 fn judge_options(row: &TrunkRow, target: &Target, answer: Option<&Answer>) -> Told {

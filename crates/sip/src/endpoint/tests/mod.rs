@@ -5,6 +5,8 @@ mod hostile;
 mod in_dialog;
 mod lossy;
 mod network;
+mod outside;
+mod size;
 mod torture;
 mod wire;
 

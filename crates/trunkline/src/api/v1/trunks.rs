@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::store::{NewTrunk, TrunkRow};
 use crate::switch::Load;
 use crate::trunk::{TrunkSettings, default_port};
-use crate::upkeep::{self, Reach, RegistrationWord, Step};
+use crate::upkeep::{Reach, RegistrationWord, Step};
 
 /// How signalling reaches the provider.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
@@ -474,7 +474,7 @@ pub(super) async fn test(
         let message = "The simulated network runs inside this server: there is nothing to test.";
         return Err(Refused::bad("simulated_trunk", message));
     }
-    let steps = upkeep::probe(&row, &api.app.switch).await;
+    let steps = api.app.upkeep.probe(&row).await;
     Ok(Reply(Tried { ok: steps.iter().all(|step| step.ok), steps }))
 }
 
