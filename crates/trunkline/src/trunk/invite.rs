@@ -155,41 +155,78 @@ mod tests {
 
     #[test]
     fn the_default_asserts_the_caller_beside_from() {
-        insta::assert_snapshot!(written(&row(|_| {}), OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&row(|_| {}), OTHER, &[]), @"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: <sip:+12025550177@sip.carrier.example>
+        To: <sip:+12025550123@sip.carrier.example>
+        P-Asserted-Identity: <sip:+12025550177@sip.carrier.example>
+        ");
     }
 
     #[test]
     fn from_alone() {
         let row = row(|row| row.settings.identity = Identity::From);
-        insta::assert_snapshot!(written(&row, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&row, OTHER, &[]), @"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: <sip:+12025550177@sip.carrier.example>
+        To: <sip:+12025550123@sip.carrier.example>
+        ");
     }
 
     #[test]
     fn remote_party_id() {
         let row = row(|row| row.settings.identity = Identity::Rpid);
-        insta::assert_snapshot!(written(&row, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&row, OTHER, &[]), @"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: <sip:+12025550177@sip.carrier.example>
+        To: <sip:+12025550123@sip.carrier.example>
+        Remote-Party-ID: <sip:+12025550177@sip.carrier.example>;party=calling;screen=yes;privacy=off
+        ");
     }
 
     #[test]
     fn a_withheld_number_is_known_to_the_carrier_alone() {
         let pai = row(|row| row.settings.privacy = Privacy::Id);
-        insta::assert_snapshot!(written(&pai, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&pai, OTHER, &[]), @r#"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: "Anonymous" <sip:anonymous@anonymous.invalid>
+        To: <sip:+12025550123@sip.carrier.example>
+        P-Asserted-Identity: <sip:+12025550177@sip.carrier.example>
+        Privacy: id
+        "#);
         let rpid = row(|row| {
             row.settings.privacy = Privacy::Id;
             row.settings.identity = Identity::Rpid;
         });
-        insta::assert_snapshot!(written(&rpid, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&rpid, OTHER, &[]), @r#"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: "Anonymous" <sip:anonymous@anonymous.invalid>
+        To: <sip:+12025550123@sip.carrier.example>
+        Remote-Party-ID: <sip:+12025550177@sip.carrier.example>;party=calling;screen=yes;privacy=full
+        Privacy: id
+        "#);
         let from = row(|row| {
             row.settings.privacy = Privacy::Id;
             row.settings.identity = Identity::From;
         });
-        insta::assert_snapshot!(written(&from, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&from, OTHER, &[]), @r#"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: "Anonymous" <sip:anonymous@anonymous.invalid>
+        To: <sip:+12025550123@sip.carrier.example>
+        Privacy: id
+        "#);
     }
 
     #[test]
     fn diversion_names_the_trunks_own_number_where_another_is_shown() {
         let row = row(|row| row.settings.diversion = true);
-        insta::assert_snapshot!(written(&row, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&row, OTHER, &[]), @"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: <sip:+12025550177@sip.carrier.example>
+        To: <sip:+12025550123@sip.carrier.example>
+        P-Asserted-Identity: <sip:+12025550177@sip.carrier.example>
+        Diversion: <sip:+12025550100@sip.carrier.example>;reason=unconditional;counter=1;privacy=off
+        ");
         assert!(!written(&row, OWN, &[]).contains("Diversion"));
     }
 
@@ -203,7 +240,14 @@ mod tests {
             row.settings.session_timer.refresher = Refresher::Local;
             row.password = Some(crate::secret::Secret::from("secret".to_owned()));
         });
-        insta::assert_snapshot!(written(&row, OTHER, &["<sip:orig@core.carrier.example;lr>"]), @"");
+        insta::assert_snapshot!(written(&row, OTHER, &["<sip:orig@core.carrier.example;lr>"]), @"
+        INVITE sip:+12025550123@acme.carrier.example
+        Route: <sip:edge.carrier.example:5070;lr>
+        Route: <sip:orig@core.carrier.example;lr>
+        From: <sip:+12025550177@acme.example>
+        To: <sip:+12025550123@acme.carrier.example>
+        P-Asserted-Identity: <sip:+12025550177@acme.example>
+        ");
         assert_eq!(row.credentials().and_then(|it| it.realm).as_deref(), Some("carrier"));
         assert_eq!(next_hop(&row, &route(&row.settings, "udp", &[])), ("edge.carrier.example".into(), 5070));
         assert_eq!(own_uri(&row), "sip:4915@acme.example");

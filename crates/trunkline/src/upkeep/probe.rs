@@ -364,7 +364,18 @@ mod tests {
         ];
         let lines: Vec<String> =
             table.iter().map(|(row, answer)| told(judge_register(row, answer.as_ref()))).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        ok   The carrier accepted the credentials as sip:4915@sip.carrier.example at sip:sip.carrier.example.
+        FAIL The carrier answered 401 Unauthorized as sip:4915@sip.carrier.example at sip:sip.carrier.example, asking for realm "carrier": user name or password is wrong. -> Check username and password; some carriers have other ones for SIP than for their portal.
+        FAIL The carrier answered 401 Unauthorized: it asks for realm "carrier", and credentials are kept for "elsewhere". -> Set settings.realm to "carrier", or to null if any realm will do.
+        FAIL The carrier answered 403 Forbidden as sip:4915@sip.carrier.example at sip:sip.carrier.example. -> Check username and password, and that settings.from_domain is the domain the carrier expects in From; some answer 403 where this server's address is not on their access list.
+        FAIL The carrier answered 404 Not Found: it does not know sip:4915@sip.carrier.example. -> Check username, settings.from_domain and settings.request_domain.
+        ok   The carrier answered 405 Method Not Allowed: it takes no registrations, and this trunk makes none.
+        FAIL The carrier answered 405 Method Not Allowed: it takes no registrations. -> Set settings.register to false: calls prove who they are by themselves.
+        FAIL The carrier answered 500 Oh as sip:4915@sip.carrier.example at sip:sip.carrier.example. -> Ask the carrier what this status means for your account.
+        FAIL REGISTER could not be sent: connection refused. -> Many carriers take no registrations and drop them; if calls work, leave settings.register off.
+        FAIL REGISTER was not answered within 4 s. -> Many carriers take no registrations and drop them; if calls work, leave settings.register off.
+        "#);
     }
 
     #[test]
@@ -381,7 +392,14 @@ mod tests {
         ];
         let lines: Vec<String> =
             table.iter().map(|answer| told(judge_options(&row, &target, answer.as_ref()))).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @"
+        ok   The carrier answered 200 OK.
+        ok   The carrier answered 407 Proxy Authentication Required: it is there, and asks for credentials even here.
+        ok   The carrier answered 404 Not Found: it is there, though it does not care for OPTIONS.
+        FAIL The carrier answered 503 Service Unavailable to OPTIONS for sip:sip.carrier.example. -> Whoever answered has nobody behind it for this domain at the moment: check host and settings.request_domain, or ask the carrier.
+        FAIL OPTIONS could not be sent: connection refused. -> Check the port and the transport; over TLS, that the host is the name in the carrier's certificate.
+        FAIL 192.0.2.1:5060 did not answer OPTIONS over UDP within 4 s. -> A firewall may be in between (allow UDP port 5060 out and its answers in), this server's address may not be on the carrier's access list, or nobody speaks SIP there: check host, port and transport.
+        ");
     }
 
     #[test]
