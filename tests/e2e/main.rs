@@ -33,4 +33,5 @@ mod simulated;
 mod sipp;
 mod soak;
 mod speech;
+mod trunks;
 mod wrong_input;

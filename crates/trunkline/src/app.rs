@@ -29,6 +29,7 @@ use crate::speech::Speech;
 use crate::store::{MasterKey, Store, TrunkRow};
 use crate::switch::{self, Switch};
 use crate::time::now_ms;
+use crate::upkeep::{Means, Upkeep};
 use crate::upload::Uploads;
 
 /// What callees of the simulated network say.
@@ -44,6 +45,8 @@ pub struct App {
     pub store: Store,
     /// The call loop.
     pub switch: Switch,
+    /// Registrations and health of the trunks.
+    pub upkeep: Upkeep,
     /// Name lookups.
     pub resolver: Resolver,
     /// Text to speech.
@@ -112,6 +115,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         grace_s = app.config.drain_grace.as_secs(),
         "stopping: no new calls"
     );
+    app.upkeep.stop().await;
     tokio::select! {
         () = app.switch.drain(app.config.drain_grace) => {}
         _ = terminate.recv() => tracing::warn!("stopping at once"),
@@ -161,7 +165,7 @@ async fn start(
         .map_err(|why| anyhow::anyhow!("tls_ca_file: {why} (TRUNKLINE_TLS_CA_FILE)"))?;
     let setup = switch::Setup {
         listen,
-        trust,
+        trust: trust.clone(),
         resolver: resolver.clone(),
         media: media.clone(),
         store: store.clone(),
@@ -173,7 +177,11 @@ async fn start(
         true => Some(simulate(&config, &media, &switch).await?),
         false => None,
     };
+    let upkeep =
+        Upkeep::new(Means { switch: switch.clone(), resolver: resolver.clone(), trust }, store.clone());
+    upkeep.refresh();
     let app = App {
+        upkeep,
         started_at: now_ms(),
         new_key: bootstrap.new_key,
         config,

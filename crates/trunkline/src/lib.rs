@@ -27,4 +27,5 @@ pub mod switch;
 pub mod time;
 pub mod timers;
 pub mod trunk;
+pub mod upkeep;
 pub mod upload;

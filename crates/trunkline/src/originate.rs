@@ -89,7 +89,9 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
         .map_err(|e| Refused::bad("invalid_number_format", e.to_string()))?;
     let from = order.from.as_deref().map(caller_id).transpose()?;
     let trunks = app.store.trunks(order.account);
-    let attempts = plan(app, &account, &order, &destination, from.as_deref(), &trunks)?;
+    let mut attempts = plan(app, &account, &order, &destination, from.as_deref(), &trunks)?;
+    // A trunk that is down is tried all the same, but last: it may be back, or be the only one.
+    attempts.sort_by_key(|attempt| trunk_of(attempt, &trunks).is_some_and(|row| app.upkeep.is_down(row.id)));
     let (verbs, clips, shown) = render(app, &order.flow).await?;
 
     let id = Id::new().map_err(|e| Refused::new(500, "no_randomness", e.to_string()))?;
@@ -338,12 +340,8 @@ async fn dial(
     let Strategy::SipInvite = attempt.strategy;
     match attempt.kind {
         AttemptKind::Trunk(_) => {
-            let row = attempt
-                .trunk
-                .as_deref()
-                .and_then(Id::parse)
-                .and_then(|id| trunks.iter().find(|t| t.id == id));
-            let row = row.ok_or_else(|| Refused::bad("unknown_trunk", "The trunk is gone."))?;
+            let row = trunk_of(attempt, trunks)
+                .ok_or_else(|| Refused::bad("unknown_trunk", "The trunk is gone."))?;
             match row.kind {
                 TrunkKind::Simulated => Ok(vec![simulated(app, call, attempt, row)?]),
                 TrunkKind::Sip => over_trunk(app, attempt, row).await,
@@ -352,6 +350,11 @@ async fn dial(
         AttemptKind::Direct => direct(app, attempt).await,
         AttemptKind::User => Err(Refused::bad("user_not_registered", "No phone of this user is registered.")),
     }
+}
+
+fn trunk_of<'a>(attempt: &call::Attempt, trunks: &'a [TrunkRow]) -> Option<&'a TrunkRow> {
+    let id = Id::parse(attempt.trunk.as_deref()?)?;
+    trunks.iter().find(|trunk| trunk.id == id)
 }
 
 fn simulated(app: &App, call: Id, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
@@ -391,12 +394,9 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
         )
         .hint("Name the number to call from, or set the trunk's caller_id."));
     };
-    let lines = trunk::lines(row, &attempt.destination, caller, &[]);
-    let (host, port) = row.settings.next_hop(&row.host, row.port, &row.transport);
-    let transport = trunk::transport(&row.transport);
-    // The default port cannot be told from none, which leaves the choice to SRV.
-    let port = Some(port).filter(|port| *port != transport.default_port());
-    let targets = match app.resolver.locate(&host, port, Some(transport)).await {
+    let registered = app.upkeep.known(row.id).registration;
+    let lines = trunk::lines(row, &attempt.destination, caller, &registered.service_route);
+    let targets = match trunk::targets(row, &lines.route, &app.resolver).await {
         Ok(targets) => targets.into_iter().take(MOST_TARGETS).map(Ok).collect(),
         Err(why) => vec![Err(why)],
     };

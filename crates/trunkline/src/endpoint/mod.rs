@@ -15,6 +15,7 @@ use mio::{Interest, Registry, Token};
 use sip::{Input, Output, Path, PeerName, Transport};
 
 pub use routes::Routes;
+pub use stream::explain;
 use stream::{Heard, Streams};
 use tls::PeerNames;
 pub use tls::Trust;

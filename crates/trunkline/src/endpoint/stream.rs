@@ -317,7 +317,7 @@ fn key(path: &Path) -> Key {
 }
 
 /// Why a connection did not come about, short enough for a call's cause.
-fn explain(error: &io::Error) -> String {
+pub fn explain(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(error) => tls::explain(error),
         None => match error.kind() {

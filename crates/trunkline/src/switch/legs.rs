@@ -8,6 +8,7 @@ use media::sdp::{self, Local, Negotiated};
 use serde_json::json;
 use sip::LegId;
 
+use super::Answer;
 use super::entry::Line;
 use super::run::Loop;
 use crate::store::Write;
@@ -22,7 +23,14 @@ impl Loop {
                 return;
             }
             // Nobody here asks outside dialogs.
-            sip::Event::Response { .. } => return,
+            sip::Event::Response { .. } => {
+                if let sip::Event::Response { id, result, trouble } = event
+                    && let Some(reply) = self.asked.remove(&id)
+                {
+                    let _ = reply.send(Answer { result, trouble });
+                }
+                return;
+            }
             sip::Event::Ringing { leg, .. }
             | sip::Event::Answered { leg, .. }
             | sip::Event::Failed { leg, .. }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::entry::{Entry, wall};
 use super::turns::Turns;
-use super::{Command, Place, Placed, Shared, full};
+use super::{Answer, Command, Place, Placed, Shared, full};
 use crate::dns::Resolver;
 use crate::endpoint::Endpoint;
 use crate::id::Id;
@@ -51,6 +51,8 @@ pub(super) struct Loop {
     pub(super) by_media: HashMap<MediaId, usize>,
     timers: Timers<usize>,
     pub(super) turns: Turns,
+    /// Requests outside calls that have no final response yet; as many as there may be transactions.
+    pub(super) asked: HashMap<sip::RequestId, oneshot::Sender<Answer>>,
     unwritten: VecDeque<Write>,
     exit: bool,
 }
@@ -65,6 +67,7 @@ impl Loop {
             by_media: HashMap::new(),
             timers: Timers::new(),
             turns: Turns::default(),
+            asked: HashMap::new(),
             unwritten: VecDeque::new(),
             exit: false,
         }
@@ -155,6 +158,10 @@ impl Loop {
                 self.finish_if_complete(key, now);
             }
             Command::Limit(trunk, limits) => self.set_limits(trunk, limits, now),
+            Command::Path(target, reply) => {
+                let _ = reply.send(self.parts.endpoint.path(&target));
+            }
+            Command::Ask(request, reply) => self.ask(*request, reply, now),
             Command::HangUpAll => {
                 for key in self.calls.iter().map(|(key, _)| key).collect::<Vec<_>>() {
                     self.tell(
@@ -165,6 +172,13 @@ impl Loop {
                 }
             }
             Command::Exit => self.exit = true,
+        }
+    }
+
+    fn ask(&mut self, request: sip::Outside, reply: oneshot::Sender<Answer>, now: Instant) {
+        match self.parts.endpoint.sip().request(request, now) {
+            Ok(id) => drop(self.asked.insert(id, reply)),
+            Err(error) => drop(reply.send(Answer::none(error.to_string()))),
         }
     }
 

@@ -1,7 +1,9 @@
 //! What the settings make of an INVITE: its URIs, its route and the headers that say who calls.
 
-use super::{Identity, Privacy, TrunkSettings, bracketed, default_port, host_port};
+use super::{Identity, Privacy, TrunkSettings, bracketed, default_port, host_port, transport};
+use crate::dns::Resolver;
 use crate::store::TrunkRow;
+use crate::switch::Target;
 
 /// Who is shown where the caller is withheld (RFC 3323 section 4.1.1.3).
 const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
@@ -71,6 +73,27 @@ pub fn peer_uri(row: &TrunkRow) -> String {
     format!("sip:{}{}", request_domain(row), transport_parameter(&row.transport))
 }
 
+/// Host and port a request is sent to: those of the first Route value (RFC 3261 section 8.1.2), else the trunk's own.
+pub fn next_hop(row: &TrunkRow, route: &[String]) -> (String, u16) {
+    let first = route.first().and_then(|value| sip::NameAddr::parse(value).ok());
+    let uri = first.as_ref().and_then(|value| value.sip_uri().ok());
+    let Some(uri) = uri else { return (row.host.clone(), row.port) };
+    let host = match uri.host {
+        sip::Host::Ip(ip) => ip.to_string(),
+        sip::Host::Domain(name) => name.to_owned(),
+    };
+    (host, uri.port.unwrap_or(default_port(&row.transport)))
+}
+
+/// Where a request with this route goes, the first to be tried first: at least one target.
+pub async fn targets(row: &TrunkRow, route: &[String], resolver: &Resolver) -> Result<Vec<Target>, String> {
+    let transport = transport(&row.transport);
+    let (host, port) = next_hop(row, route);
+    // The default port cannot be told from none, which leaves the choice to SRV.
+    let port = Some(port).filter(|port| *port != transport.default_port());
+    resolver.locate(&host, port, Some(transport)).await
+}
+
 /// The outbound proxy first, then the Service-Route.
 pub fn route(settings: &TrunkSettings, transport: &str, service_route: &[String]) -> Vec<String> {
     let proxy = settings.proxy.as_deref().and_then(host_port).map(|(host, port)| {
@@ -110,33 +133,7 @@ fn transport_parameter(transport: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Id;
-    use crate::trunk::Refresher;
-
-    fn row(change: impl FnOnce(&mut TrunkRow)) -> TrunkRow {
-        let mut row = TrunkRow {
-            id: Id::parse("65a1f0c2a4b1c2d3e4f50600").unwrap(),
-            account: 0,
-            name: "acme".into(),
-            kind: call::TrunkKind::Sip,
-            host: "sip.carrier.example".into(),
-            port: 5060,
-            transport: "udp".into(),
-            username: Some("4915".into()),
-            password: None,
-            digest: "md5".into(),
-            number_form: "+e164".into(),
-            prefix: None,
-            caller_id: Some("+12025550100".into()),
-            priority: 0,
-            is_default: true,
-            enabled: true,
-            settings: TrunkSettings::default(),
-            created_at: 0,
-        };
-        change(&mut row);
-        row
-    }
+    use crate::trunk::{Refresher, tests_row as row};
 
     fn written(row: &TrunkRow, caller: &str, service_route: &[&str]) -> String {
         let service_route: Vec<String> = service_route.iter().map(|it| (*it).to_owned()).collect();
@@ -158,41 +155,78 @@ mod tests {
 
     #[test]
     fn the_default_asserts_the_caller_beside_from() {
-        insta::assert_snapshot!(written(&row(|_| {}), OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&row(|_| {}), OTHER, &[]), @"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: <sip:+12025550177@sip.carrier.example>
+        To: <sip:+12025550123@sip.carrier.example>
+        P-Asserted-Identity: <sip:+12025550177@sip.carrier.example>
+        ");
     }
 
     #[test]
     fn from_alone() {
         let row = row(|row| row.settings.identity = Identity::From);
-        insta::assert_snapshot!(written(&row, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&row, OTHER, &[]), @"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: <sip:+12025550177@sip.carrier.example>
+        To: <sip:+12025550123@sip.carrier.example>
+        ");
     }
 
     #[test]
     fn remote_party_id() {
         let row = row(|row| row.settings.identity = Identity::Rpid);
-        insta::assert_snapshot!(written(&row, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&row, OTHER, &[]), @"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: <sip:+12025550177@sip.carrier.example>
+        To: <sip:+12025550123@sip.carrier.example>
+        Remote-Party-ID: <sip:+12025550177@sip.carrier.example>;party=calling;screen=yes;privacy=off
+        ");
     }
 
     #[test]
     fn a_withheld_number_is_known_to_the_carrier_alone() {
         let pai = row(|row| row.settings.privacy = Privacy::Id);
-        insta::assert_snapshot!(written(&pai, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&pai, OTHER, &[]), @r#"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: "Anonymous" <sip:anonymous@anonymous.invalid>
+        To: <sip:+12025550123@sip.carrier.example>
+        P-Asserted-Identity: <sip:+12025550177@sip.carrier.example>
+        Privacy: id
+        "#);
         let rpid = row(|row| {
             row.settings.privacy = Privacy::Id;
             row.settings.identity = Identity::Rpid;
         });
-        insta::assert_snapshot!(written(&rpid, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&rpid, OTHER, &[]), @r#"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: "Anonymous" <sip:anonymous@anonymous.invalid>
+        To: <sip:+12025550123@sip.carrier.example>
+        Remote-Party-ID: <sip:+12025550177@sip.carrier.example>;party=calling;screen=yes;privacy=full
+        Privacy: id
+        "#);
         let from = row(|row| {
             row.settings.privacy = Privacy::Id;
             row.settings.identity = Identity::From;
         });
-        insta::assert_snapshot!(written(&from, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&from, OTHER, &[]), @r#"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: "Anonymous" <sip:anonymous@anonymous.invalid>
+        To: <sip:+12025550123@sip.carrier.example>
+        Privacy: id
+        "#);
     }
 
     #[test]
     fn diversion_names_the_trunks_own_number_where_another_is_shown() {
         let row = row(|row| row.settings.diversion = true);
-        insta::assert_snapshot!(written(&row, OTHER, &[]), @"");
+        insta::assert_snapshot!(written(&row, OTHER, &[]), @"
+        INVITE sip:+12025550123@sip.carrier.example
+        From: <sip:+12025550177@sip.carrier.example>
+        To: <sip:+12025550123@sip.carrier.example>
+        P-Asserted-Identity: <sip:+12025550177@sip.carrier.example>
+        Diversion: <sip:+12025550100@sip.carrier.example>;reason=unconditional;counter=1;privacy=off
+        ");
         assert!(!written(&row, OWN, &[]).contains("Diversion"));
     }
 
@@ -206,10 +240,16 @@ mod tests {
             row.settings.session_timer.refresher = Refresher::Local;
             row.password = Some(crate::secret::Secret::from("secret".to_owned()));
         });
-        insta::assert_snapshot!(written(&row, OTHER, &["<sip:orig@core.carrier.example;lr>"]), @"");
+        insta::assert_snapshot!(written(&row, OTHER, &["<sip:orig@core.carrier.example;lr>"]), @"
+        INVITE sip:+12025550123@acme.carrier.example
+        Route: <sip:edge.carrier.example:5070;lr>
+        Route: <sip:orig@core.carrier.example;lr>
+        From: <sip:+12025550177@acme.example>
+        To: <sip:+12025550123@acme.carrier.example>
+        P-Asserted-Identity: <sip:+12025550177@acme.example>
+        ");
         assert_eq!(row.credentials().and_then(|it| it.realm).as_deref(), Some("carrier"));
-        let hop = row.settings.next_hop(&row.host, row.port, &row.transport);
-        assert_eq!(hop, ("edge.carrier.example".into(), 5070));
+        assert_eq!(next_hop(&row, &route(&row.settings, "udp", &[])), ("edge.carrier.example".into(), 5070));
         assert_eq!(own_uri(&row), "sip:4915@acme.example");
         assert_eq!(peer_uri(&row), "sip:acme.carrier.example");
     }
@@ -229,6 +269,8 @@ mod tests {
             assert_eq!(lines(&row, "x", OWN, &[]).request_uri, expected);
         }
         let plain = row(|_| {});
+        assert_eq!(next_hop(&plain, &[]), ("sip.carrier.example".into(), 5060));
+        assert_eq!(next_hop(&plain, &["<sip:[2001:db8::1];lr>".into()]), ("2001:db8::1".into(), 5060));
         assert_eq!(lines(&plain, "sip:bob@elsewhere.example", OWN, &[]).to_uri, "sip:bob@elsewhere.example");
     }
 
