@@ -17,9 +17,11 @@ pub mod policy;
 pub mod route;
 mod state;
 
-pub use call::{Call, HangupReason, Input, LegEnd, Outcome, Output, Progress, Spec};
+pub use call::{
+    Call, GatherEnd, HangupReason, Input, Leg, LegEnd, LegInput, NotNow, Outcome, Output, Progress, Spec,
+};
 pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
-pub use flow::{ClipId, Verb};
+pub use flow::{ClipId, Dial, Gather, Record, RouteId, Verb};
 pub use number::{Destination, Number, NumberError, NumberForm};
 pub use policy::{Policy, Refusal};
 pub use route::{Attempt, AttemptKind, Request, Strategy, Trunk, TrunkKind};
