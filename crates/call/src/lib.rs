@@ -21,6 +21,6 @@ pub use call::{Call, HangupReason, Input, LegEnd, Outcome, Output, Progress, Spe
 pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
 pub use flow::{ClipId, Verb};
 pub use number::{Destination, Number, NumberError, NumberForm};
-pub use policy::{Policy, Refusal};
+pub use policy::{Policy, Prefix, Refusal};
 pub use route::{Attempt, AttemptKind, Request, Strategy, Trunk, TrunkKind};
 pub use state::{State, UnknownState};
