@@ -23,6 +23,6 @@ pub use call::{
 pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
 pub use flow::{ClipId, Dial, Gather, Record, RouteId, Verb};
 pub use number::{Destination, Number, NumberError, NumberForm};
-pub use policy::{Policy, Refusal};
+pub use policy::{Policy, Prefix, Refusal};
 pub use route::{Attempt, AttemptKind, Request, Strategy, Trunk, TrunkKind};
 pub use state::{State, UnknownState};

@@ -48,6 +48,8 @@ pub struct Config {
     pub allow_internal_http: bool,
     /// Countries that may be called (ISO 3166 alpha-2, `*` is all); empty: the country of the trunk's caller ID.
     pub countries: Vec<String>,
+    /// Beginnings of numbers that may be called, or with `!` may not; see [`call::Prefix`].
+    pub prefixes: Vec<String>,
     /// The country by which national numbers are read.
     pub region: Option<String>,
     /// The simulated network's own UDP socket.
@@ -180,6 +182,7 @@ impl Default for Config {
             public_url: None,
             allow_internal_http: false,
             countries: Vec::new(),
+            prefixes: Vec::new(),
             region: None,
             sim_listen: loopback(0),
             max_calls: 1000,

@@ -279,12 +279,25 @@ fn policy(app: &App, account: &Account, trunks: &[TrunkRow]) -> Policy {
         Number::parse(trunk.caller_id.as_deref()?).ok()?.region(None)
     };
     let region = account.region.clone().or_else(|| app.config.region.clone());
-    let countries = match (account.countries.as_slice(), app.config.countries.as_slice()) {
-        ([], []) => region.clone().or_else(own).into_iter().collect(),
-        ([], configured) => configured.to_vec(),
-        (own, _) => own.to_vec(),
+    let read = |prefixes: &[String]| -> Vec<call::Prefix> {
+        prefixes.iter().filter_map(|text| call::Prefix::parse(text)).collect()
     };
-    Policy { countries, default_region: region }
+    let allows = |countries: &[String], prefixes: &[call::Prefix]| {
+        !countries.is_empty() || prefixes.iter().any(|prefix| prefix.allows)
+    };
+    let (mut prefixes, set) = (read(&account.prefixes), read(&app.config.prefixes));
+    let countries = if allows(&account.countries, &prefixes) {
+        // What the operator refuses to everybody no account can allow itself.
+        prefixes.extend(set.into_iter().filter(|prefix| !prefix.allows));
+        account.countries.clone()
+    } else {
+        prefixes.extend(set);
+        match allows(&app.config.countries, &prefixes) {
+            true => app.config.countries.clone(),
+            false => region.clone().or_else(own).into_iter().collect(),
+        }
+    };
+    Policy { countries, prefixes, default_region: region }
 }
 
 #[derive(Default)]

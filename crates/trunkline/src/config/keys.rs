@@ -61,6 +61,7 @@ const ADDRESS: &str = "an IP address and port such as 127.0.0.1:3000";
 const BOOLEAN: &str = "0 or 1, true or false";
 const TIME: &str = "a time above zero with its unit: 500ms, 30s, 5m or 4h";
 const COUNTRY: &str = "two-letter country codes such as US or DE (* for all)";
+const PREFIXES: &str = "beginnings of numbers such as +4930, or !+4930 to refuse them (* for all)";
 const TEXT: &str = "text without blanks or control characters";
 const HTTP: &str = "an address that begins with http:// or https://";
 
@@ -96,6 +97,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("countries", COUNTRY, |c, v| {
         let list: Option<Vec<String>> = v.split(',').map(|v| country(v.trim(), true)).collect();
         list.map(|list| c.countries = list)
+    }),
+    Key::new("prefixes", PREFIXES, |c, v| {
+        let list: Option<Vec<String>> =
+            v.split(',').map(|v| call::Prefix::parse(v.trim()).map(|prefix| prefix.to_string())).collect();
+        list.map(|list| c.prefixes = list)
     }),
     Key::new("region", "one two-letter country code such as US", |c, v| {
         country(v, false).map(|v| c.region = Some(v))
