@@ -14,6 +14,7 @@ mod flow;
 mod number;
 mod numbering;
 pub mod policy;
+mod quota;
 pub mod route;
 mod state;
 
@@ -24,5 +25,6 @@ pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
 pub use flow::{ClipId, Dial, Gather, Record, RouteId, Verb};
 pub use number::{Destination, Number, NumberError, NumberForm};
 pub use policy::{Policy, Prefix, Refusal};
+pub use quota::{Exceeded, Quota, Usage};
 pub use route::{Attempt, AttemptKind, Request, Strategy, Trunk, TrunkKind};
 pub use state::{State, UnknownState};

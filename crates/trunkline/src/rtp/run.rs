@@ -18,7 +18,7 @@ use super::{Closed, Command, Event, MediaId, Sink};
 /// The token of the loop's waker.
 pub(super) const WAKER: Token = Token(usize::MAX);
 /// How long a port stays bound after its call, so that a new call cannot inherit stray audio.
-const DRAIN: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(3);
 /// Recorded samples gathered before they go to the disk: one second of stereo.
 const CHUNK: usize = 16_000;
 /// Packets read from one socket before the next one has its turn.
@@ -31,6 +31,7 @@ const NTP_OFFSET: u64 = 2_208_988_800;
 pub(super) struct Loop {
     poll: Poll,
     commands: Receiver<Command>,
+    closing: Receiver<MediaId>,
     disk: Disk,
     legs: Slab<Leg>,
     by_id: HashMap<MediaId, usize>,
@@ -42,6 +43,8 @@ pub(super) struct Loop {
     unread: Vec<usize>,
     packet: [u8; 2048],
     out: [u8; 1500],
+    /// What a joined leg heard in its last ticks, for the other one.
+    heard: Vec<i16>,
     exit: bool,
 }
 
@@ -54,13 +57,21 @@ struct Leg {
     ear: Option<Box<Ear>>,
     recording: bool,
     lost_chunks: u32,
+    /// The leg it is joined with.
+    peer: Option<usize>,
 }
 
 impl Loop {
-    pub(super) fn new(poll: Poll, commands: Receiver<Command>, disk: Disk) -> Self {
+    pub(super) fn new(
+        poll: Poll,
+        commands: Receiver<Command>,
+        closing: Receiver<MediaId>,
+        disk: Disk,
+    ) -> Self {
         Self {
             poll,
             commands,
+            closing,
             disk,
             legs: Slab::new(),
             by_id: HashMap::new(),
@@ -70,6 +81,7 @@ impl Loop {
             unread: Vec::new(),
             packet: [0; 2048],
             out: [0; 1500],
+            heard: Vec::with_capacity(MOST_TICKS as usize * media::FRAME),
             exit: false,
         }
     }
@@ -101,8 +113,15 @@ impl Loop {
                     self.receive(event.token().0, now);
                 }
             }
+            // Counted first: whatever was said about a leg before it was to close is obeyed before.
+            let closing = self.closing.len();
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command, now);
+            }
+            for id in self.closing.try_iter().take(closing).collect::<Vec<_>>() {
+                if let Some(key) = self.by_id.get(&id).copied() {
+                    self.close(key, now);
+                }
             }
             self.tick(now);
             while self.draining.front().is_some_and(|(at, _)| *at <= now) {
@@ -129,7 +148,9 @@ impl Loop {
                 };
                 leg.recording = recording.is_some_and(|path| self.disk.open(id, path));
                 leg.ear = ear.then(|| Box::new(Ear::new()));
-                leg.session = Some(Box::new(Session::new(*setup, now)));
+                let mut session = Box::new(Session::new(*setup, now));
+                session.live(leg.peer.is_some());
+                leg.session = Some(session);
                 self.pacer.insert(key);
             }
             Command::Update { id, negotiated } => {
@@ -157,9 +178,10 @@ impl Loop {
                     session.echo(true);
                 }
             }
-            Command::Close { id } => {
-                if let Some(key) = key(&id) {
-                    self.close(key, now);
+            Command::Digits { id, item, digits } => self.press(id, item, &digits, now),
+            Command::Join { one, other } => {
+                if let (Some(one), Some(other)) = (key(&one), key(&other)) {
+                    self.join(one, other);
                 }
             }
             Command::Exit => self.exit = true,
@@ -168,6 +190,39 @@ impl Loop {
 
     fn session(&mut self, id: MediaId) -> Option<&mut Session> {
         self.legs.get_mut(*self.by_id.get(&id)?)?.session.as_deref_mut()
+    }
+
+    fn press(&mut self, id: MediaId, item: u32, digits: &str, now: Instant) {
+        let Some(leg) = self.by_id.get(&id).and_then(|key| self.legs.get_mut(*key)) else { return };
+        let Some(session) = leg.session.as_deref_mut() else { return };
+        if let Err(error) = session.digits(item, digits, now) {
+            tracing::info!(%error, "digits were not sent");
+            let (id, sink) = (leg.id, leg.sink.clone());
+            self.tell(sink, Event::Session(id, media::Event::Played { id: item, whole: false }));
+        }
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        for (key, peer) in [(one, other), (other, one)] {
+            if let Some(leg) = self.legs.get_mut(key) {
+                leg.peer = Some(peer);
+                if let Some(session) = leg.session.as_deref_mut() {
+                    session.live(true);
+                }
+            }
+        }
+    }
+
+    /// Lets the other side of a joined leg hear nothing any more.
+    fn part(&mut self, key: usize) {
+        let peer = self.legs.get_mut(key).and_then(|leg| leg.peer.take());
+        let Some(peer) = peer.and_then(|peer| self.legs.get_mut(peer)) else { return };
+        if peer.peer == Some(key) {
+            peer.peer = None;
+            if let Some(session) = peer.session.as_deref_mut() {
+                session.live(false);
+            }
+        }
     }
 
     fn open(&mut self, id: MediaId, rtp: StdSocket, rtcp: StdSocket, sink: Sink) {
@@ -181,7 +236,7 @@ impl Loop {
         if let Err(error) = registered {
             tracing::error!(%error, "an RTP socket cannot be watched");
         }
-        entry.insert(Leg { id, rtp, rtcp, sink, session: None, ear: None, recording: false, lost_chunks: 0 });
+        entry.insert(Leg { id, rtp, rtcp, sink, session: None, ear: None, recording: false, lost_chunks: 0, peer: None });
         self.by_id.insert(id, key);
     }
 
@@ -209,7 +264,7 @@ impl Loop {
 
     fn tick(&mut self, now: Instant) {
         let ntp = ntp_now();
-        let Self { legs, pacer, disk, untold, out, .. } = self;
+        let Self { legs, pacer, disk, untold, out, heard, .. } = self;
         pacer.due(now, |key, ticks| {
             let Some(leg) = legs.get_mut(key) else { return };
             let Some(session) = leg.session.as_deref_mut() else { return };
@@ -220,6 +275,9 @@ impl Loop {
                 }
                 if let Some(ear) = leg.ear.as_deref_mut() {
                     ear.listen(session.heard());
+                }
+                if leg.peer.is_some() {
+                    heard.extend_from_slice(session.heard());
                 }
             }
             if let Some(send) = session.poll_rtcp(now, ntp, out) {
@@ -233,6 +291,11 @@ impl Loop {
                 leg.lost_chunks += u32::from(!kept);
                 session.clear_recorded();
             }
+            let peer = leg.peer.and_then(|peer| legs.get_mut(peer)?.session.as_deref_mut());
+            if let Some(peer) = peer {
+                peer.feed(heard);
+            }
+            heard.clear();
         });
     }
 
@@ -242,6 +305,8 @@ impl Loop {
             return;
         }
         self.pacer.remove(key);
+        self.part(key);
+        let Some(leg) = self.legs.get_mut(key) else { return };
         let mut closed = Box::new(Closed::default());
         if let Some(mut session) = leg.session.take() {
             if let Some(send) = session.close(&mut self.out) {

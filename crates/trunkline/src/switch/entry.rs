@@ -1,16 +1,17 @@
 //! One live call as the loop keeps it: the engine's state machine and what it is attached to.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use call::{Call, Outcome};
+use call::{Call, ClipId, Outcome};
 use media::Clip;
 use media::sdp::{Local, Negotiated};
 use serde_json::{Value, json};
 use sip::LegId;
 use tokio::sync::oneshot;
 
-use super::{Dial, Placed};
+use super::{Dial, Placed, Slot};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{Closed, Heard, MediaId};
@@ -19,33 +20,85 @@ use crate::time::now_ms;
 
 /// How long a finished call waits for the last word of its media.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(3);
+/// The ids of clips that came in during a call begin here.
+const FIRST_INSERTED: u32 = 1 << 31;
+
+/// Names a leg: of which call, and which of its second legs if it is one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LegKey {
+    pub(super) call: usize,
+    pub(super) second: Option<u32>,
+}
+
+impl LegKey {
+    pub(super) fn first(call: usize) -> Self {
+        Self { call, second: None }
+    }
+}
 
 pub(super) struct Entry {
     pub(super) id: Id,
     pub(super) account: i64,
     pub(super) call: Call,
     pub(super) silence: Option<Duration>,
-    pub(super) clips: Vec<Clip>,
+    pub(super) clips: Clips,
     pub(super) dials: Vec<Dial>,
+    pub(super) routes: Vec<Vec<Dial>>,
     pub(super) recording: Option<(PathBuf, String)>,
     pub(super) recorded: Option<String>,
-    pub(super) attempt: usize,
-    pub(super) leg: Option<LegId>,
-    pub(super) media: Option<Line>,
+    pub(super) first: Leg,
+    pub(super) second: Option<(u32, Leg)>,
     pub(super) closed: Option<Box<Closed>>,
     pub(super) heard: Option<Heard>,
     pub(super) outcome: Option<(Outcome, Instant)>,
     pub(super) placed: Option<oneshot::Sender<Result<Placed, Refused>>>,
     pub(super) sequence: i64,
+    pub(super) slot: Option<Slot>,
 }
 
-/// The media of the current leg.
+/// One leg: its SIP dialog and its media, as far as there are any.
+#[derive(Default)]
+pub(super) struct Leg {
+    /// The route of a second leg.
+    pub(super) route: u32,
+    pub(super) attempt: usize,
+    pub(super) sip: Option<LegId>,
+    pub(super) media: Option<Line>,
+}
+
+/// The media of a leg.
 pub(super) struct Line {
     pub(super) id: MediaId,
     pub(super) local: Local,
     pub(super) negotiated: Option<Negotiated>,
     /// We made an offer in a 2xx to a re-INVITE without one; the ACK brings the answer.
     pub(super) offered_late: bool,
+}
+
+/// The sounds of a call: those of its flow, and those that came in and have not been played yet.
+pub(super) struct Clips {
+    flow: Vec<Clip>,
+    inserted: HashMap<u32, Clip>,
+    next: u32,
+}
+
+impl Clips {
+    pub(super) fn new(flow: Vec<Clip>) -> Self {
+        Self { flow, inserted: HashMap::new(), next: FIRST_INSERTED }
+    }
+
+    /// Keeps a sound until it is played.
+    pub(super) fn insert(&mut self, clip: Clip) -> ClipId {
+        let id = self.next;
+        self.next = id.wrapping_add(1).max(FIRST_INSERTED);
+        self.inserted.insert(id, clip);
+        ClipId(id)
+    }
+
+    /// The sound to be played now.
+    pub(super) fn take(&mut self, id: ClipId) -> Option<Clip> {
+        self.inserted.remove(&id.0).or_else(|| self.flow.get(id.0 as usize).cloned())
+    }
 }
 
 impl Entry {
@@ -56,10 +109,28 @@ impl Entry {
         CallEvent { call, account, sequence: self.sequence, at: now_ms(), kind: kind.into(), detail }
     }
 
-    /// What people call the trunk of an attempt.
-    pub(super) fn trunk_name(&self, progress: &call::Progress) -> Option<String> {
-        let call::Progress::Attempt { n, .. } = progress else { return None };
-        self.dials.get(n.checked_sub(1)?)?.trunk.as_ref().map(|(_, name)| name.clone())
+    pub(super) fn leg(&self, at: LegKey) -> Option<&Leg> {
+        match at.second {
+            None => Some(&self.first),
+            Some(n) => self.second.as_ref().filter(|(second, _)| *second == n).map(|(_, leg)| leg),
+        }
+    }
+
+    pub(super) fn leg_mut(&mut self, at: LegKey) -> Option<&mut Leg> {
+        match at.second {
+            None => Some(&mut self.first),
+            Some(n) => self.second.as_mut().filter(|(second, _)| *second == n).map(|(_, leg)| leg),
+        }
+    }
+
+    /// How a leg was dialled.
+    pub(super) fn dial(&self, at: LegKey) -> Option<&Dial> {
+        let leg = self.leg(at)?;
+        let dials = match at.second {
+            None => &self.dials,
+            Some(_) => self.routes.get(leg.route as usize)?,
+        };
+        dials.get(leg.attempt)
     }
 
     /// When the loop has to look at this call again.
@@ -75,7 +146,7 @@ impl Entry {
         let Some((outcome, _)) = &self.outcome else { return false };
         let simulated = self.dials.get(outcome.attempt).is_some_and(|dial| dial.simulated);
         let report_due = simulated && outcome.answered.is_some() && self.heard.is_none();
-        self.media.is_none() && !report_due
+        self.first.media.is_none() && !report_due
     }
 
     /// The figures a caller cares about.
