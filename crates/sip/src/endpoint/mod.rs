@@ -11,17 +11,22 @@ mod event;
 mod in_dialog;
 mod input;
 mod leg;
+mod refer;
+mod reoffer;
 mod reply;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod transactions;
 mod uac;
 mod uas;
+mod within;
 
-pub use config::{Config, Stats};
+pub use config::{Config, Refresher, Reliable, SessionTimer, Stats};
 pub use event::{By, Ended, Event, Failure, FailureKind, Input, Output};
 pub use leg::{Invite, LegId};
+pub use saved::Saved;
 
 use crate::error::Error;
 use crate::framer::Framer;

@@ -235,6 +235,7 @@ impl Endpoint {
             phrase: refusal.map(|view| view.reason().to_owned()).unwrap_or_default(),
             reason: refusal.and_then(|view| Reason::most_telling(view.values(Name::Reason))),
             retry_after_s: refusal.and_then(retry_after),
+            contacts: Vec::new(),
             provisional,
             sent,
             challenged,

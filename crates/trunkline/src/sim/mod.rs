@@ -186,9 +186,11 @@ impl Carrier {
                 sip::Event::Incoming { leg, request, path } => self.incoming(leg, &request, path, now),
                 sip::Event::Ended { leg, .. } => self.ended(leg),
                 sip::Event::Offer { leg, body } => self.reoffer(leg, &body, now),
-                sip::Event::Acked { .. } | sip::Event::Info { .. } => {}
+                sip::Event::Refer { leg, .. } => {
+                    drop(self.endpoint.sip().reject_refer(leg, 603, now));
+                }
                 // The network places no calls of its own.
-                sip::Event::Ringing { .. } | sip::Event::Answered { .. } | sip::Event::Failed { .. } => {}
+                _ => {}
             }
         }
     }
