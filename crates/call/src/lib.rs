@@ -13,6 +13,7 @@ pub mod emergency;
 mod flow;
 mod number;
 mod numbering;
+pub mod pace;
 pub mod policy;
 mod quota;
 pub mod route;
@@ -24,6 +25,7 @@ pub use call::{
 pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
 pub use flow::{ClipId, Dial, Gather, Record, RouteId, Verb};
 pub use number::{Destination, Number, NumberError, NumberForm};
+pub use pace::{Held, Limits, Next, Pace, Turn};
 pub use policy::{Policy, Prefix, Refusal};
 pub use quota::{Exceeded, Quota, Usage};
 pub use route::{Attempt, AttemptKind, Request, Strategy, Trunk, TrunkKind};

@@ -25,4 +25,5 @@ pub mod store;
 pub mod switch;
 pub mod time;
 pub mod timers;
+pub mod trunk;
 pub mod upload;

@@ -15,6 +15,7 @@ use crate::sim;
 use crate::store::{Account, CallEvent, CallRow, Finish, TrunkRow, Write};
 use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
+use crate::trunk::{self, TrunkSettings};
 
 /// Steps one flow may have.
 const MAX_STEPS: usize = 50;
@@ -26,6 +27,8 @@ const RING: std::ops::RangeInclusive<u64> = 1..=600;
 const DURATION: std::ops::RangeInclusive<u64> = 1..=86_400;
 /// How long a host name may take to resolve.
 const RESOLVE: Duration = Duration::from_secs(5);
+/// Addresses of one trunk that a call tries.
+const MOST_TARGETS: usize = 4;
 /// Shown by calls to the simulated network that name no caller.
 const SIMULATED_CALLER: &str = "+12025550100";
 
@@ -94,9 +97,14 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
 
     let id = Id::new().map_err(|e| Refused::new(500, "no_randomness", e.to_string()))?;
     let mut dials = Vec::with_capacity(attempts.len());
-    for attempt in &attempts {
-        dials.push(dial(app, id, attempt, &trunks).await?);
+    let mut placed = Vec::with_capacity(attempts.len());
+    for attempt in attempts {
+        for dial in dial(app, id, &attempt, &trunks).await? {
+            placed.push(attempt.clone());
+            dials.push(dial);
+        }
     }
+    let attempts = placed;
     let created_at = now_ms();
     let first = dials.first().and_then(|dial| dial.trunk.clone());
     let row = CallRow {
@@ -337,7 +345,12 @@ async fn render(app: &App, flow: &[Step]) -> Result<(Vec<Verb>, Vec<media::Clip>
     Ok((verbs, clips, shown))
 }
 
-async fn dial(app: &App, call: Id, attempt: &call::Attempt, trunks: &[TrunkRow]) -> Result<Dial, Refused> {
+async fn dial(
+    app: &App,
+    call: Id,
+    attempt: &call::Attempt,
+    trunks: &[TrunkRow],
+) -> Result<Vec<Dial>, Refused> {
     let Strategy::SipInvite = attempt.strategy;
     match attempt.kind {
         AttemptKind::Trunk(_) => {
@@ -348,11 +361,11 @@ async fn dial(app: &App, call: Id, attempt: &call::Attempt, trunks: &[TrunkRow])
                 .and_then(|id| trunks.iter().find(|t| t.id == id));
             let row = row.ok_or_else(|| Refused::bad("unknown_trunk", "The trunk is gone."))?;
             match row.kind {
-                TrunkKind::Simulated => simulated(app, call, attempt, row),
+                TrunkKind::Simulated => Ok(vec![simulated(app, call, attempt, row)?]),
                 TrunkKind::Sip => over_trunk(app, attempt, row).await,
             }
         }
-        AttemptKind::Direct => direct(app, attempt).await,
+        AttemptKind::Direct => Ok(vec![direct(app, attempt).await?]),
         AttemptKind::User => Err(Refused::bad("user_not_registered", "No phone of this user is registered.")),
     }
 }
@@ -372,25 +385,21 @@ fn simulated(app: &App, call: Id, attempt: &call::Attempt, row: &TrunkRow) -> Re
     Ok(Dial {
         target: Ok(Target { transport: sip::Transport::Udp, remote: host }),
         request_uri: format!("sip:{user}@{host}"),
+        from_display: None,
         from_uri: from_uri(caller, &host.to_string()),
         to_uri: format!("sip:{user}@{host}"),
         contact_user: Some("trunkline".into()),
+        route: Vec::new(),
         headers: vec![(sim::CALL_HEADER.into(), call.to_string())],
         credentials: Some(network.credentials()),
         trunk: Some((row.id, row.name.clone())),
+        settings: row.settings.clone(),
         simulated: true,
     })
 }
 
-async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
-    let transport = match row.transport.as_str() {
-        "tcp" => sip::Transport::Tcp,
-        _ => sip::Transport::Udp,
-    };
-    let host = match row.port {
-        5060 => bracketed(&row.host),
-        port => format!("{}:{port}", bracketed(&row.host)),
-    };
+/// One attempt for each of the trunk's targets, in the order DNS gives them.
+async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Result<Vec<Dial>, Refused> {
     let Some(caller) = attempt.caller_id.as_deref().or(row.username.as_deref()) else {
         return Err(Refused::bad(
             "from_required",
@@ -398,25 +407,27 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
         )
         .hint("Name the number to call from, or set the trunk's caller_id."));
     };
-    let request_uri = match attempt.destination.starts_with("sip:") {
-        true => attempt.destination.clone(),
-        false => format!("sip:{}@{host}", attempt.destination),
+    let lines = trunk::lines(row, &attempt.destination, caller, &[]);
+    let (host, port) = row.settings.next_hop(&row.host, row.port, &row.transport);
+    let targets = match resolve(app, &host, port, trunk::transport(&row.transport)).await {
+        Ok(targets) => targets.into_iter().take(MOST_TARGETS).map(Ok).collect(),
+        Err(why) => vec![Err(why)],
     };
-    let from_uri = from_uri(caller, &bracketed(&row.host));
-    Ok(Dial {
-        target: resolve(app, &row.host, row.port, transport).await,
-        to_uri: request_uri.clone(),
-        request_uri: match transport {
-            sip::Transport::Tcp => format!("{request_uri};transport=tcp"),
-            sip::Transport::Udp => request_uri,
-        },
-        headers: vec![("P-Asserted-Identity".into(), format!("<{from_uri}>"))],
-        from_uri,
+    let dial = |target| Dial {
+        target,
+        request_uri: lines.request_uri.clone(),
+        from_display: lines.from_display.clone(),
+        from_uri: lines.from_uri.clone(),
+        to_uri: lines.to_uri.clone(),
         contact_user: Some(row.username.clone().unwrap_or_else(|| "trunkline".into())),
+        route: lines.route.clone(),
+        headers: lines.headers.clone(),
         credentials: row.credentials(),
         trunk: Some((row.id, row.name.clone())),
+        settings: row.settings.clone(),
         simulated: false,
-    })
+    };
+    Ok(targets.into_iter().map(dial).collect())
 }
 
 async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
@@ -442,14 +453,19 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
     let domain = &app.config.sip_domain;
     let caller = attempt.caller_id.as_deref().unwrap_or("trunkline");
     Ok(Dial {
-        target: resolve(app, &host_of(&uri), uri.port.unwrap_or(5060), transport).await,
+        target: resolve(app, &host_of(&uri), uri.port.unwrap_or(5060), transport)
+            .await
+            .and_then(|targets| targets.into_iter().next().ok_or_else(|| "it has no address".into())),
         request_uri: text.into(),
+        from_display: None,
         from_uri: from_uri(caller, domain),
         to_uri: text.into(),
         contact_user: Some("trunkline".into()),
+        route: Vec::new(),
         headers: Vec::new(),
         credentials: None,
         trunk: None,
+        settings: TrunkSettings::default(),
         simulated: false,
     })
 }
@@ -461,15 +477,8 @@ fn from_uri(caller: &str, host: &str) -> String {
     }
 }
 
-fn bracketed(host: &str) -> String {
-    match host.parse::<std::net::Ipv6Addr>() {
-        Ok(address) => format!("[{address}]"),
-        Err(_) => host.to_owned(),
-    }
-}
-
-/// The peer's address, of the family SIP is bound to; the text says why there is none.
-async fn resolve(app: &App, host: &str, port: u16, transport: sip::Transport) -> Result<Target, String> {
+/// The peer's addresses, of the family SIP is bound to, at least one; the text says why there is none.
+async fn resolve(app: &App, host: &str, port: u16, transport: sip::Transport) -> Result<Vec<Target>, String> {
     let listen = app.switch.address().ip();
     let found: Vec<SocketAddr> = match tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, port)))
         .await
@@ -480,15 +489,16 @@ async fn resolve(app: &App, host: &str, port: u16, transport: sip::Transport) ->
             return Err(format!("{host} cannot be resolved: the name server did not answer in {RESOLVE:?}"));
         }
     };
-    let Some(remote) = found.into_iter().find(|address| address.is_ipv4() == listen.is_ipv4()) else {
+    let mut fitting = found.into_iter().filter(|address| address.is_ipv4() == listen.is_ipv4()).peekable();
+    if fitting.peek().is_none() {
         return Err(format!(
             "{host} has no address of the kind SIP is bound to ({listen}; setting sip_listen)"
         ));
-    };
-    if listen.is_loopback() && !remote.ip().is_loopback() {
+    }
+    if listen.is_loopback() && fitting.peek().is_some_and(|remote| !remote.ip().is_loopback()) {
         return Err(format!("{host} cannot be reached while SIP is bound to {listen} (setting sip_listen)"));
     }
-    Ok(Target { transport, remote })
+    Ok(fitting.map(|remote| Target { transport, remote }).collect())
 }
 
 fn is_loopback_uri(uri: &str) -> bool {

@@ -124,6 +124,59 @@ fn refused(status: u16) -> Input {
     })
 }
 
+fn held() -> Input {
+    Input::LegFailed(LegFailure {
+        kind: FailureKind::PacedOut,
+        status: None,
+        phrase: String::new(),
+        q850: None,
+        provisional: false,
+        sent: false,
+        challenged: false,
+        had_credentials: false,
+    })
+}
+
+#[test]
+fn waiting_for_the_trunk_is_no_ringing() {
+    let mut run = Run::new(spec());
+    run.input(Input::Waiting);
+    run.wait(Duration::from_secs(600));
+    run.input(Input::Dialed);
+    run.wait(Duration::from_secs(60));
+    run.wait(Duration::from_secs(5));
+    insta::assert_snapshot!(run.told(), @"
+    -> queued
+       attempt 1 of 2 over first
+    dial 0
+       waiting for the trunk
+    hang up: no_answer
+    -> no-answer
+    finished: no-answer no_answer by system after 665s
+    ");
+}
+
+#[test]
+fn who_waited_in_vain_tries_the_next_trunk_and_then_says_why() {
+    let mut run = Run::new(spec());
+    run.input(Input::Waiting);
+    run.input(held());
+    run.input(held());
+    insta::assert_snapshot!(run.told(), @"
+    -> queued
+       attempt 1 of 2 over first
+    dial 0
+       waiting for the trunk
+       attempt failed: The call waited too long for its turn on the trunk.
+       attempt 2 of 2 over second
+    dial 1
+    -> failed
+    finished: failed paced_out by system after 0ns
+    ");
+    let outcome = run.outcome().expect("it is over");
+    assert!(outcome.cause.hint.is_some_and(|hint| hint.contains("calls_per_second")));
+}
+
 fn remote_hangup() -> Input {
     Input::LegEnded { by: LegEnd::Remote, q850: Some(16) }
 }

@@ -185,7 +185,13 @@ impl Loop {
             direction: Direction::SendRecv,
         };
         let invite = sip::Invite {
+            path,
+            request_uri: dial.request_uri.clone(),
+            from_display: dial.from_display.clone(),
+            from_uri: dial.from_uri.clone(),
+            to_uri: dial.to_uri.clone(),
             contact_user: dial.contact_user.clone(),
+            route: dial.route.clone(),
             headers: dial.headers.clone(),
             body: sdp::offer(&local).into_bytes(),
             credentials: dial.credentials.clone(),
@@ -221,7 +227,7 @@ fn session(negotiated: Negotiated, record: bool, silence: Option<Duration>) -> R
 }
 
 /// An attempt that came to nothing before anything was sent.
-fn unsent(kind: call::FailureKind, phrase: &str) -> LegFailure {
+pub(super) fn unsent(kind: call::FailureKind, phrase: &str) -> LegFailure {
     LegFailure {
         kind,
         status: None,

@@ -6,12 +6,14 @@
 mod entry;
 mod legs;
 mod run;
+mod turns;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,11 +22,14 @@ use mio::{Token, Waker};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+pub use turns::Load;
+
 use crate::endpoint::{Endpoint, Listen};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
 use crate::store::Store;
+use crate::trunk::TrunkSettings;
 
 /// Commands waiting for the loop; beyond, new calls are refused.
 const COMMANDS: usize = 4096;
@@ -53,20 +58,32 @@ pub struct Dial {
     pub target: Result<Target, String>,
     /// The Request-URI.
     pub request_uri: String,
+    /// The name beside the From URI.
+    pub from_display: Option<String>,
     /// The From URI.
     pub from_uri: String,
     /// The To URI.
     pub to_uri: String,
     /// The user part of our Contact.
     pub contact_user: Option<String>,
+    /// Route values, the next hop first.
+    pub route: Vec<String>,
     /// Further headers.
     pub headers: Vec<(String, String)>,
     /// Answers to a challenge.
     pub credentials: Option<sip::digest::Credentials>,
     /// The trunk, for the record: id and name.
     pub trunk: Option<(Id, String)>,
+    /// How the trunk wants to be spoken to; the defaults where there is none.
+    pub settings: TrunkSettings,
     /// Whether the callee is simulated and will report what it heard.
     pub simulated: bool,
+}
+
+impl Dial {
+    fn limits(&self) -> call::Limits {
+        self.settings.limits()
+    }
 }
 
 /// A resolved peer.
@@ -100,6 +117,7 @@ pub(crate) enum Command {
     Place(Box<Place>, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
     Heard(Id, Heard),
+    Limit(Id, call::Limits),
     HangUpAll,
     Exit,
 }
@@ -118,6 +136,7 @@ pub(crate) struct Shared {
     calls: AtomicUsize,
     legs: AtomicUsize,
     transactions: AtomicUsize,
+    loads: Mutex<HashMap<Id, Load>>,
     draining: AtomicBool,
 }
 
@@ -197,6 +216,16 @@ impl Switch {
     /// Takes what a simulated callee heard; it becomes part of the call's record.
     pub fn heard(&self, call: Id, heard: Heard) {
         let _ = self.send(Command::Heard(call, heard));
+    }
+
+    /// Sets a trunk's limits for those who wait for it already.
+    pub fn limit(&self, trunk: Id, limits: call::Limits) {
+        let _ = self.send(Command::Limit(trunk, limits));
+    }
+
+    /// How many calls a trunk has.
+    pub fn load(&self, trunk: Id) -> Load {
+        self.shared.load(trunk)
     }
 
     /// Calls that have not ended.

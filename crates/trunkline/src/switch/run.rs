@@ -15,6 +15,7 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::entry::{Entry, wall};
+use super::turns::Turns;
 use super::{Command, Place, Placed, Shared, full};
 use crate::endpoint::Endpoint;
 use crate::id::Id;
@@ -47,6 +48,7 @@ pub(super) struct Loop {
     pub(super) by_leg: HashMap<LegId, usize>,
     pub(super) by_media: HashMap<MediaId, usize>,
     timers: Timers<usize>,
+    pub(super) turns: Turns,
     unwritten: VecDeque<Write>,
     exit: bool,
 }
@@ -60,6 +62,7 @@ impl Loop {
             by_leg: HashMap::new(),
             by_media: HashMap::new(),
             timers: Timers::new(),
+            turns: Turns::default(),
             unwritten: VecDeque::new(),
             exit: false,
         }
@@ -99,6 +102,7 @@ impl Loop {
             while let Some(key) = self.timers.pop_due(now) {
                 self.due(key, now);
             }
+            self.serve_turns(now);
             self.pump(now);
             self.write_on();
             self.publish_figures();
@@ -110,7 +114,7 @@ impl Loop {
             return Some(Duration::ZERO);
         }
         let unwritten = (!self.unwritten.is_empty()).then(|| now + Duration::from_millis(5));
-        let wake = [self.timers.next(), self.parts.endpoint.poll_timeout(), unwritten];
+        let wake = [self.timers.next(), self.turns.next(), self.parts.endpoint.poll_timeout(), unwritten];
         wake.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
@@ -148,6 +152,7 @@ impl Loop {
                 self.report(key, "heard", json!(heard));
                 self.finish_if_complete(key, now);
             }
+            Command::Limit(trunk, limits) => self.set_limits(trunk, limits, now),
             Command::HangUpAll => {
                 for key in self.calls.iter().map(|(key, _)| key).collect::<Vec<_>>() {
                     self.tell(
@@ -182,6 +187,7 @@ impl Loop {
             recording: place.recording,
             recorded: None,
             attempt: 0,
+            on_trunk: None,
             leg: None,
             media: None,
             closed: None,
@@ -263,6 +269,9 @@ impl Loop {
         match output {
             Output::Dial { attempt } => self.dial(key, attempt, now),
             Output::HangUp { cause } => {
+                if self.leave_queue(key, now) {
+                    return;
+                }
                 let Some(leg) = self.calls.get(key).and_then(|entry| entry.leg) else { return };
                 let reason = cause.q850.map(|q850| sip::Reason {
                     protocol: sip::ReasonProtocol::Q850,
@@ -301,11 +310,7 @@ impl Loop {
         }
     }
 
-    fn dial(&mut self, key: usize, attempt: usize, now: Instant) {
-        self.close_media(key);
-        if let Some(entry) = self.calls.get_mut(key) {
-            entry.attempt = attempt;
-        }
+    pub(super) fn send_invite(&mut self, key: usize, attempt: usize, now: Instant) {
         match self.invite(key, attempt, now) {
             Ok(leg) => {
                 self.by_leg.insert(leg, key);
@@ -323,7 +328,7 @@ impl Loop {
         }
     }
 
-    fn close_media(&mut self, key: usize) {
+    pub(super) fn close_media(&mut self, key: usize) {
         if let Some(line) = self.calls.get(key).and_then(|entry| entry.media.as_ref()) {
             let _ = self.parts.media.close(line.id);
         }
@@ -331,6 +336,7 @@ impl Loop {
 
     fn finished(&mut self, key: usize, outcome: call::Outcome, now: Instant) {
         self.close_media(key);
+        self.end_turn(key, now);
         let Some(entry) = self.calls.get_mut(key) else { return };
         entry.outcome = Some((outcome, now));
         if let Some(leg) = entry.leg.take() {
@@ -440,6 +446,7 @@ fn describe(progress: &call::Progress, trunk: Option<String>) -> (&'static str, 
             ("attempt-failed", json!({ "code": cause.code, "text": cause.text, "sip": cause.sip }))
         }
         call::Progress::Digit(digit) => ("digit", json!({ "digit": digit.to_string() })),
+        call::Progress::Paced => ("paced", json!({})),
         call::Progress::EarlyMedia => ("early-media", json!({})),
         call::Progress::Saying { text } => ("say", json!({ "text": text })),
         call::Progress::Playing { name } => ("play", json!({ "file": name })),

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Page, Whose, location};
@@ -15,6 +16,7 @@ use crate::api::{Api, calls};
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::store::{NewTrunk, TrunkRow};
+use crate::trunk::{TrunkSettings, default_port};
 
 /// How signalling reaches the provider.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
@@ -23,6 +25,7 @@ enum Transport {
     #[default]
     Udp,
     Tcp,
+    Tls,
 }
 
 impl Transport {
@@ -30,6 +33,7 @@ impl Transport {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 }
@@ -84,7 +88,7 @@ impl NumberForm {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "name": "acme", "host": "sip.example.com", "username": "4915", "password": "…", "caller_id": "+12025550100",
-    "default": true,
+    "default": true, "settings": { "register": true, "ping_s": 30, "channels": 10 },
 }))]
 pub(super) struct NewTrunkBody {
     /// 1 to 64 letters, digits, blanks, `.`, `_` or `-`; unique within the account.
@@ -93,7 +97,7 @@ pub(super) struct NewTrunkBody {
     /// The provider's host name or address.
     #[schema(max_length = 253)]
     host: String,
-    /// 5060 when left out.
+    /// 5060 when left out, 5061 over TLS. At this default DNS SRV may name another.
     #[schema(minimum = 1, maximum = 65535)]
     port: Option<u16>,
     #[serde(default)]
@@ -118,6 +122,9 @@ pub(super) struct NewTrunkBody {
     default: bool,
     /// True when left out.
     enabled: Option<bool>,
+    /// How the carrier wants to be spoken to, where that is not the default.
+    #[serde(default)]
+    settings: TrunkSettings,
     /// Another account than the key's own: operators only.
     account: Option<i64>,
 }
@@ -125,7 +132,7 @@ pub(super) struct NewTrunkBody {
 /// What to change; what is left out stays, null empties.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({ "default": true, "prefix": null }))]
+#[schema(example = json!({ "default": true, "prefix": null, "settings": { "channels": 20 } }))]
 pub(super) struct TrunkPatch {
     name: Option<String>,
     host: Option<String>,
@@ -149,10 +156,13 @@ pub(super) struct TrunkPatch {
     priority: Option<i32>,
     default: Option<bool>,
     enabled: Option<bool>,
+    /// The settings to change; the others stay.
+    #[schema(value_type = Option<TrunkSettings>)]
+    settings: Option<Map<String, Value>>,
 }
 
 impl TrunkPatch {
-    fn apply(self, row: &mut TrunkRow) {
+    fn apply(self, row: &mut TrunkRow) -> Result<(), Refused> {
         fn put<T>(place: &mut T, given: Option<T>) {
             if let Some(given) = given {
                 *place = given;
@@ -171,6 +181,10 @@ impl TrunkPatch {
         put(&mut row.priority, self.priority);
         put(&mut row.is_default, self.default);
         put(&mut row.enabled, self.enabled);
+        if let Some(change) = &self.settings {
+            row.settings = row.settings.changed(change).map_err(|why| Refused::bad("invalid_trunk", why))?;
+        }
+        Ok(())
     }
 }
 
@@ -186,7 +200,16 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Opti
     "id": "trunk_65a1f0c2a4b1c2d3e4f50600", "account": 0, "name": "acme", "kind": "sip",
     "host": "sip.example.com", "port": 5060, "transport": "udp", "username": "4915", "has_password": true,
     "digest": "md5", "number_form": "+e164", "prefix": null, "caller_id": "+12025550100", "priority": 0,
-    "default": true, "enabled": true, "created_at": "2026-01-01T00:00:00.000Z",
+    "default": true, "enabled": true,
+    "settings": {
+        "proxy": null, "request_domain": null, "from_domain": null, "realm": null, "inbound_number_form": "auto",
+        "identity": "pai", "privacy": "none", "diversion": false, "codecs": ["pcmu", "pcma"], "dtmf": "rfc4733",
+        "srtp": "none", "srtp_over_plain": false,
+        "session_timer": { "enabled": true, "expires_s": 1800, "min_se_s": 90, "refresher": "remote" },
+        "reliable_provisional": "supported", "ping_s": 30, "register": true, "register_expires_s": 3600,
+        "channels": 10, "calls_per_second": null, "queue_s": 30,
+    },
+    "created_at": "2026-01-01T00:00:00.000Z",
 }))]
 pub(super) struct Trunk {
     id: String,
@@ -209,6 +232,7 @@ pub(super) struct Trunk {
     priority: i32,
     default: bool,
     enabled: bool,
+    settings: TrunkSettings,
     #[schema(format = DateTime)]
     created_at: String,
 }
@@ -235,6 +259,7 @@ impl From<TrunkRow> for Trunk {
             priority: row.priority,
             default: row.is_default,
             enabled: row.enabled,
+            settings: row.settings,
             created_at: calls::time(row.created_at),
         }
     }
@@ -259,7 +284,7 @@ pub(super) async fn create(
         name: asked.name,
         kind: call::TrunkKind::Sip,
         host: asked.host,
-        port: asked.port.unwrap_or(5060),
+        port: asked.port.unwrap_or(default_port(asked.transport.as_str())),
         transport: asked.transport.as_str().to_owned(),
         username: asked.username,
         password: asked.password,
@@ -270,6 +295,7 @@ pub(super) async fn create(
         priority: asked.priority.unwrap_or(10),
         is_default: asked.default,
         enabled: asked.enabled.unwrap_or(true),
+        settings: asked.settings,
     };
     let trunk = Trunk::from(api.app.store.create_trunk(new).await.map_err(store_failed)?);
     Ok((StatusCode::CREATED, location(format!("/v1/trunks/{}", trunk.id)), Reply(trunk)))
@@ -321,7 +347,7 @@ pub(super) async fn change(
 ) -> Result<Reply<Trunk>, Refused> {
     caller.may("trunks")?;
     let mut row = find(&api, caller.account(whose.account)?, &id)?;
-    asked.apply(&mut row);
+    asked.apply(&mut row)?;
     reachable(&api, &row.host)?;
     match api.app.store.update_trunk(&row).await.map_err(store_failed)? {
         true => find(&api, row.account, &row.id.to_string()).map(|row| Reply(row.into())),
