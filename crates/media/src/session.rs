@@ -1,7 +1,6 @@
 //! One leg's media.
 
 mod latch;
-mod live;
 mod receive;
 mod report;
 mod send;
@@ -11,7 +10,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::live::Live;
 use self::receive::Receiver;
 use self::report::Reports;
 use self::send::{Content, Item, Sender};
@@ -89,7 +87,6 @@ pub struct Session {
     /// The address of the SDP is unspecified: RFC 2543's way to say hold.
     is_held: bool,
     echoes: bool,
-    live: Option<Box<Live>>,
     events: VecDeque<Event>,
 }
 
@@ -104,7 +101,6 @@ impl Session {
             direction: negotiated.direction,
             is_held: is_nowhere(negotiated.remote),
             echoes: false,
-            live: None,
             events: VecDeque::new(),
             reports: Reports::new(setup.cname, negotiated.remote_rtcp, now),
         }
@@ -151,18 +147,6 @@ impl Session {
         self.echoes = on;
     }
 
-    /// Whether what [`Session::feed`] brings is sent while nothing is queued.
-    pub fn live(&mut self, on: bool) {
-        self.live = on.then(Box::default);
-    }
-
-    /// Sound to send, 8 kHz: another session's [`Session::heard`]. At most 60 ms wait; older sound is dropped.
-    pub fn feed(&mut self, samples: &[i16]) {
-        if let Some(live) = &mut self.live {
-            live.push(samples);
-        }
-    }
-
     /// Takes a packet that came to the RTP port.
     ///
     /// We send to the address of the SDP until the first valid packet came, then to where it came from. Within the
@@ -183,9 +167,8 @@ impl Session {
         self.receiver.tick(now, &mut self.events);
         let may_send = matches!(self.direction, Direction::SendRecv | Direction::SendOnly) && !self.is_held;
         let len = if may_send {
-            let fed = self.live.as_mut().map(|live| live.take());
             let echo = self.echoes.then(|| self.receiver.heard());
-            self.sender.tick(fed.as_ref().or(echo), out, &mut self.events)
+            self.sender.tick(echo, out, &mut self.events)
         } else {
             self.sender.skip();
             None

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use media::sdp::Negotiated;
-use media::{Clip, Setup, Stats};
+use media::{Clip, Rules, Setup, Stats};
 use mio::Waker;
 
 pub use ear::Heard;
@@ -47,6 +47,10 @@ pub(crate) enum Command {
     Stop { id: MediaId },
     Digits { id: MediaId, item: u32, digits: String },
     Echo { id: MediaId },
+    Info { id: MediaId, digit: char, ms: u16 },
+    Record { id: MediaId, item: u32, rules: Rules, path: PathBuf, file: String },
+    StopRecord { id: MediaId, item: u32 },
+    PauseRecording { id: MediaId, pause: bool },
     Join { one: MediaId, other: MediaId },
     Exit,
 }
@@ -56,8 +60,23 @@ pub(crate) enum Command {
 pub enum Event {
     /// Something happened in the session.
     Session(MediaId, media::Event),
+    /// A recording of its own is whole: the leg, the recording's id, and how it went.
+    Recorded(MediaId, u32, Box<Segment>),
     /// The session is over: its figures, what the ear heard, and how much was recorded.
     Closed(MediaId, Box<Closed>),
+}
+
+/// How a recording of its own went.
+#[derive(Debug, Default)]
+pub struct Segment {
+    /// The file's name.
+    pub file: String,
+    /// Its length in ms; none where there is no file.
+    pub ms: Option<u64>,
+    /// `silence`, `key`, `limit` or `stopped`.
+    pub why: &'static str,
+    /// Why it is missing or short, where it is.
+    pub error: Option<String>,
 }
 
 /// The last word about one leg's media.
@@ -190,6 +209,33 @@ impl Media {
     /// Queues digits; where they cannot be sent, [`media::Event::Played`] says that they were not.
     pub fn digits(&self, id: MediaId, item: u32, digits: String) -> Result<(), Overloaded> {
         self.send(id, Command::Digits { id, item, digits })
+    }
+
+    /// A digit that came in a SIP INFO request.
+    pub fn info(&self, id: MediaId, digit: char, ms: u16) -> Result<(), Overloaded> {
+        self.send(id, Command::Info { id, digit, ms })
+    }
+
+    /// Records what is heard into a file of its own, mono; [`Event::Recorded`] brings `item` and the file's name back.
+    pub fn record(
+        &self,
+        id: MediaId,
+        item: u32,
+        rules: Rules,
+        path: PathBuf,
+        file: String,
+    ) -> Result<(), Overloaded> {
+        self.send(id, Command::Record { id, item, rules, path, file })
+    }
+
+    /// Ends that recording.
+    pub fn stop_record(&self, id: MediaId, item: u32) -> Result<(), Overloaded> {
+        self.send(id, Command::StopRecord { id, item })
+    }
+
+    /// Records silence in the place of both sides, or sound again.
+    pub fn pause_recording(&self, id: MediaId, pause: bool) -> Result<(), Overloaded> {
+        self.send(id, Command::PauseRecording { id, pause })
     }
 
     /// Lets two legs of one loop hear one another, until either is closed.

@@ -3,17 +3,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::UdpSocket as StdSocket;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, TrySendError};
-use media::{Pacer, Session};
+use media::{Pacer, Rules, Session, Why};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use super::ear::Ear;
-use super::recorder::Disk;
-use super::{Closed, Command, Event, MediaId, Sink};
+use super::recorder::{Disk, Told};
+use super::{Closed, Command, Event, MediaId, Segment, Sink};
 
 /// The token of the loop's waker.
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -59,6 +60,14 @@ struct Leg {
     lost_chunks: u32,
     /// The leg it is joined with.
     peer: Option<usize>,
+    segment: Option<Take>,
+}
+
+/// A recording of its own under way.
+struct Take {
+    item: u32,
+    file: String,
+    lost_chunks: u32,
 }
 
 impl Loop {
@@ -146,7 +155,7 @@ impl Loop {
                 let Some((key, leg)) = key(&id).and_then(|key| Some((key, self.legs.get_mut(key)?))) else {
                     return;
                 };
-                leg.recording = recording.is_some_and(|path| self.disk.open(id, path));
+                leg.recording = recording.is_some_and(|path| self.disk.open((id, None), path));
                 leg.ear = ear.then(|| Box::new(Ear::new()));
                 let mut session = Box::new(Session::new(*setup, now));
                 session.live(leg.peer.is_some());
@@ -179,6 +188,28 @@ impl Loop {
                 }
             }
             Command::Digits { id, item, digits } => self.press(id, item, &digits, now),
+            Command::Info { id, digit, ms } => {
+                if let Some(session) = self.session(id) {
+                    session.info(digit, ms, now);
+                }
+            }
+            Command::Record { id, item, rules, path, file } => {
+                if let Some(key) = key(&id) {
+                    self.record(key, item, rules, path, file);
+                }
+            }
+            Command::StopRecord { id, item } => {
+                let leg = key(&id).and_then(|key| self.legs.get_mut(key));
+                let leg = leg.filter(|leg| leg.segment.as_ref().is_some_and(|take| take.item == item));
+                if let Some(session) = leg.and_then(|leg| leg.session.as_deref_mut()) {
+                    session.stop_segment();
+                }
+            }
+            Command::PauseRecording { id, pause } => {
+                if let Some(session) = self.session(id) {
+                    if pause { session.pause_recording() } else { session.resume_recording() }
+                }
+            }
             Command::Join { one, other } => {
                 if let (Some(one), Some(other)) = (key(&one), key(&other)) {
                     self.join(one, other);
@@ -200,6 +231,15 @@ impl Loop {
             let (id, sink) = (leg.id, leg.sink.clone());
             self.tell(sink, Event::Session(id, media::Event::Played { id: item, whole: false }));
         }
+    }
+
+    fn record(&mut self, key: usize, item: u32, rules: Rules, path: PathBuf, file: String) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let Some(session) = leg.session.as_deref_mut() else { return };
+        let track = (leg.id, Some(item));
+        let lost_chunks = u32::from(!self.disk.open(track, path));
+        session.record_segment(item, rules);
+        leg.segment = Some(Take { item, file, lost_chunks });
     }
 
     fn join(&mut self, one: usize, other: usize) {
@@ -236,7 +276,7 @@ impl Loop {
         if let Err(error) = registered {
             tracing::error!(%error, "an RTP socket cannot be watched");
         }
-        entry.insert(Leg { id, rtp, rtcp, sink, session: None, ear: None, recording: false, lost_chunks: 0, peer: None });
+        entry.insert(Leg { id, rtp, rtcp, sink, session: None, ear: None, recording: false, lost_chunks: 0, peer: None, segment: None });
         self.by_id.insert(id, key);
     }
 
@@ -283,11 +323,19 @@ impl Loop {
             if let Some(send) = session.poll_rtcp(now, ntp, out) {
                 let _ = leg.rtcp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
             }
+            if session.segment().len() >= CHUNK {
+                save_segment(leg.id, &mut leg.segment, session, disk);
+            }
             while let Some(event) = session.poll_event() {
-                tell(untold, leg.sink.clone(), Event::Session(leg.id, event));
+                if let media::Event::Recorded { why, .. } = event {
+                    save_segment(leg.id, &mut leg.segment, session, disk);
+                    end_segment(leg.id, leg.segment.take(), why, disk, &leg.sink, untold);
+                } else {
+                    tell(untold, leg.sink.clone(), Event::Session(leg.id, event));
+                }
             }
             if leg.recording && session.recorded().len() >= CHUNK {
-                let kept = disk.frames(leg.id, session.recorded().to_vec());
+                let kept = disk.frames((leg.id, None), session.recorded().to_vec());
                 leg.lost_chunks += u32::from(!kept);
                 session.clear_recorded();
             }
@@ -308,14 +356,22 @@ impl Loop {
         self.part(key);
         let Some(leg) = self.legs.get_mut(key) else { return };
         let mut closed = Box::new(Closed::default());
+        let mut had_segment = false;
         if let Some(mut session) = leg.session.take() {
             if let Some(send) = session.close(&mut self.out) {
                 let _ = leg.rtcp.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
             }
+            had_segment = leg.segment.is_some();
+            if let Some(take) = leg.segment.take() {
+                session.stop_segment();
+                let mut take = Some(take);
+                save_segment(leg.id, &mut take, &mut session, &self.disk);
+                end_segment(leg.id, take, Why::Stopped, &self.disk, &leg.sink, &mut self.untold);
+            }
             closed.stats = session.stats();
             closed.heard = leg.ear.take().map(|ear| ear.heard());
             if leg.recording {
-                leg.lost_chunks += u32::from(!self.disk.frames(leg.id, session.recorded().to_vec()));
+                leg.lost_chunks += u32::from(!self.disk.frames((leg.id, None), session.recorded().to_vec()));
             }
         }
         if leg.lost_chunks > 0 {
@@ -324,9 +380,10 @@ impl Loop {
         }
         let (id, sink) = (leg.id, leg.sink.clone());
         self.draining.push_back((now + DRAIN, key));
-        if leg.recording {
-            if let Err((closed, sink)) = self.disk.end(id, closed, sink) {
-                self.tell(sink, Event::Closed(id, closed));
+        // Behind what the recorder still has to tell of this leg.
+        if leg.recording || had_segment {
+            if let Err((told, sink)) = self.disk.end((id, None), Told::Closed(closed), sink) {
+                self.tell(sink, told.event((id, None)));
             }
         } else {
             self.tell(sink, Event::Closed(id, closed));
@@ -335,6 +392,39 @@ impl Loop {
 
     fn tell(&mut self, sink: Sink, event: Event) {
         tell(&mut self.untold, sink, event);
+    }
+}
+
+/// Hands over what a recording of its own has gathered.
+fn save_segment(id: MediaId, take: &mut Option<Take>, session: &mut Session, disk: &Disk) {
+    if let Some(take) = take {
+        let kept = disk.frames((id, Some(take.item)), session.segment().to_vec());
+        take.lost_chunks += u32::from(!kept);
+    }
+    session.clear_segment();
+}
+
+/// Finishes the file of a recording of its own, which is then told of.
+fn end_segment(
+    id: MediaId,
+    take: Option<Take>,
+    why: Why,
+    disk: &Disk,
+    sink: &Sink,
+    untold: &mut VecDeque<(Sink, Event)>,
+) {
+    let Some(Take { item, file, lost_chunks }) = take else { return };
+    let why = match why {
+        Why::Silence => "silence",
+        Why::Key(_) => "key",
+        Why::Max => "limit",
+        Why::Stopped => "stopped",
+    };
+    let error = (lost_chunks > 0).then(|| format!("the disk was too slow: {lost_chunks} parts are missing"));
+    let track = (id, Some(item));
+    let segment = Box::new(Segment { file, ms: None, why, error });
+    if let Err((told, sink)) = disk.end(track, Told::Segment(segment), sink.clone()) {
+        tell(untold, sink, told.event(track));
     }
 }
 

@@ -1,6 +1,6 @@
 //! One live call as the loop keeps it: the engine's state machine and what it is attached to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sip::LegId;
 use tokio::sync::oneshot;
 
+use super::turns::OnTrunk;
 use super::{Dial, Placed, Slot};
 use crate::id::Id;
 use crate::refused::Refused;
@@ -48,6 +49,8 @@ pub(super) struct Entry {
     pub(super) recorded: Option<String>,
     pub(super) first: Leg,
     pub(super) second: Option<(u32, Leg)>,
+    /// Keys that are being pressed by INFO.
+    pub(super) keys: VecDeque<Keys>,
     pub(super) closed: Option<Box<Closed>>,
     pub(super) heard: Option<Heard>,
     pub(super) outcome: Option<(Outcome, Instant)>,
@@ -62,7 +65,10 @@ pub(super) struct Leg {
     /// The route of a second leg.
     pub(super) route: u32,
     pub(super) attempt: usize,
+    pub(super) on_trunk: Option<OnTrunk>,
     pub(super) sip: Option<LegId>,
+    /// The Call-ID under which its dialog was kept for a crash.
+    pub(super) saved: Option<String>,
     pub(super) media: Option<Line>,
 }
 
@@ -73,6 +79,35 @@ pub(super) struct Line {
     pub(super) negotiated: Option<Negotiated>,
     /// We made an offer in a 2xx to a re-INVITE without one; the ACK brings the answer.
     pub(super) offered_late: bool,
+}
+
+/// Keys on their way by INFO, one after another.
+pub(super) struct Keys {
+    pub(super) at: LegKey,
+    pub(super) id: u32,
+    digits: VecDeque<char>,
+    pub(super) due: Instant,
+}
+
+impl Keys {
+    /// How long each key is said to be pressed.
+    pub(super) const LENGTH: Duration = Duration::from_millis(160);
+    /// From one key to the next.
+    const SPACING: Duration = Duration::from_millis(250);
+    /// What `w` waits.
+    const WAIT: Duration = Duration::from_millis(500);
+
+    pub(super) fn new(at: LegKey, id: u32, digits: String, now: Instant) -> Self {
+        Self { at, id, digits: digits.chars().collect(), due: now }
+    }
+
+    /// Takes the next one: a key, or none of a pause; `None` at the end.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Option<char>> {
+        let digit = self.digits.pop_front()?;
+        let pauses = digit.eq_ignore_ascii_case(&'w');
+        self.due = now + if pauses { Self::WAIT } else { Self::SPACING };
+        Some((!pauses).then_some(digit))
+    }
 }
 
 /// The sounds of a call: those of its flow, and those that came in and have not been played yet.
@@ -133,11 +168,28 @@ impl Entry {
         dials.get(leg.attempt)
     }
 
+    /// What people call the trunk of an attempt.
+    pub(super) fn trunk_name(&self, progress: &call::Progress) -> Option<String> {
+        let call::Progress::Attempt { leg, n, trunk, .. } = progress else { return None };
+        let attempt = n.checked_sub(1)?;
+        let dial = match leg {
+            call::Leg::First => self.dials.get(attempt)?,
+            // The route of a second leg is known when it is dialled; its trunk is known now.
+            call::Leg::Second => self.routes.iter().flatten().find(|dial| {
+                dial.trunk.as_ref().map(|(id, _)| id.to_string()) == *trunk
+            })?,
+        };
+        dial.trunk.as_ref().map(|(_, name)| name.clone())
+    }
+
     /// When the loop has to look at this call again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.outcome {
             Some((_, at)) => Some(*at + LAST_WORD),
-            None => self.call.poll_timeout(),
+            None => {
+                let keys = self.keys.front().map(|keys| keys.due);
+                self.call.poll_timeout().into_iter().chain(keys).min()
+            }
         }
     }
 
