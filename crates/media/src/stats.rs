@@ -1,5 +1,8 @@
 //! What a leg's media was like: counters, jitter, an estimate of how it sounded.
 
+use std::net::SocketAddr;
+use std::time::Instant;
+
 /// The state of a leg's media so far.
 #[derive(Clone, Copy, Default, Debug, PartialEq)]
 pub struct Stats {
@@ -19,6 +22,12 @@ pub struct Stats {
     pub late: u64,
     /// Packets (RTP and RTCP) from a source we do not listen to.
     pub foreign: u64,
+    /// Packets that were not encrypted with the key agreed on, or came once more.
+    pub unauthentic: u64,
+    /// Where their RTP comes from, and ours goes; `None` before the first packet.
+    pub source: Option<SocketAddr>,
+    /// When their last RTP packet came; `None` before the first.
+    pub last_heard: Option<Instant>,
     /// Packets that were no RTP or RTCP, of a payload type that was not agreed on, or stray in their sequence.
     pub invalid: u64,
     /// Interarrival jitter now, in ms (RFC 3550 A.8).
@@ -31,11 +40,38 @@ pub struct Stats {
     pub remote_lost: Option<u8>,
     /// The jitter they measured last, in ms.
     pub remote_jitter_ms: Option<f32>,
+    /// Estimated mean opinion score of what they received, 1 to 4.5, by their last report.
+    pub remote_mos: Option<f32>,
     /// Estimated mean opinion score of what we received, 1 to 4.5; 0 while there is nothing to judge.
     pub mos: f32,
     /// Recorded frames (1/8000 s) dropped because nobody took them out in time.
     pub unrecorded: u64,
 }
+
+/// Which way there was no sound, as far as packets tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OneWay {
+    /// We sent and nothing came: their packets do not reach us, or they send none.
+    NothingCame,
+    /// They say that nothing of ours arrived.
+    NothingArrived,
+}
+
+impl Stats {
+    /// Whether sound went one way only, over at least a second.
+    pub fn one_way(&self) -> Option<OneWay> {
+        if self.packets_sent >= A_SECOND && self.packets_received == 0 {
+            Some(OneWay::NothingCame)
+        } else if self.packets_sent >= A_SECOND && self.remote_lost == Some(u8::MAX) {
+            Some(OneWay::NothingArrived)
+        } else {
+            None
+        }
+    }
+}
+
+/// Packets of 20 ms in a second.
+const A_SECOND: u64 = 50;
 
 /// Estimated mean opinion score, 1 to 4.5, of G.711 heard with `loss` (0 to 1) of its packets missing at random and
 /// `delay_ms` from mouth to ear.

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use media::sdp::{Direction, Negotiated};
+use media::sdp::{Direction, Dtmf, Format, Negotiated};
 use media::{Clip, Codec, FRAME_TIME, Session, Setup};
 
 thread_local! {
@@ -39,11 +39,18 @@ fn a_second_of_playing_receiving_recording_and_reporting_allocates_nothing() {
     let negotiated = Negotiated {
         codec: Codec::Pcma,
         payload_type: 8,
-        dtmf: Some(101),
+        clock: 8000,
+        fmtp: String::new(),
+        dtmf: Dtmf::Rfc4733(101),
+        event_clock: 8000,
+        formats: vec![(0, Format::Audio(Codec::Pcmu)), (101, Format::Event(8000))],
         remote,
         remote_rtcp: SocketAddr::new(remote.ip(), 4001),
+        rtcp_mux: false,
         ptime_ms: 20,
         direction: Direction::SendRecv,
+        crypto: None,
+        places: vec![None],
     };
     let mut now = Instant::now();
     let setup = Setup {

@@ -4,14 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn local() -> Local {
-    Local {
-        addr: [192, 0, 2, 1].into(),
-        port: 16384,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
-        session_id: 7,
-        version: 1,
-        direction: Direction::SendRecv,
-    }
+    Local::new([192, 0, 2, 1].into(), 16384, vec![Codec::Pcmu, Codec::Pcma], 7)
 }
 
 /// A description with one m-line for audio, and these lines below it.
@@ -96,11 +89,27 @@ fn answers_in_their_order_with_their_event_type_and_refuses_the_rest() {
         Negotiated {
             codec: Codec::Pcma,
             payload_type: 8,
-            dtmf: Some(96),
+            clock: 8000,
+            fmtp: String::new(),
+            dtmf: Dtmf::Rfc4733(96),
+            event_clock: 8000,
+            formats: vec![
+                (8, Format::Audio(Codec::Pcma)),
+                (0, Format::Audio(Codec::Pcmu)),
+                (96, Format::Event(8000)),
+            ],
             remote: ([198, 51, 100, 2], 4000).into(),
             remote_rtcp: ([198, 51, 100, 4], 4100).into(),
+            rtcp_mux: false,
             ptime_ms: 40,
             direction: Direction::SendRecv,
+            crypto: None,
+            places: vec![
+                Some("video 0 RTP/AVP 96 97".to_owned()),
+                None,
+                Some("audio 0 RTP/AVP 0".to_owned()),
+                Some("image 0 udptl t38".to_owned()),
+            ],
         }
     );
 }
@@ -114,7 +123,10 @@ fn our_offer_and_our_answer_agree() {
     assert_eq!(at_callee.remote, ([192, 0, 2, 1], 16384).into());
     assert_eq!(at_caller.remote, ([192, 0, 2, 9], 20000).into());
     for negotiated in [at_caller, at_callee] {
-        assert_eq!((negotiated.codec, negotiated.payload_type, negotiated.dtmf), (Codec::Pcma, 8, Some(101)));
+        assert_eq!(
+            (negotiated.codec, negotiated.payload_type, negotiated.dtmf),
+            (Codec::Pcma, 8, Dtmf::Rfc4733(101))
+        );
         assert_eq!(negotiated.remote_rtcp.port(), negotiated.remote.port() + 1);
     }
 }
@@ -209,7 +221,7 @@ fn says_why_a_description_is_refused() {
     format with a control character: the SDP has a broken line: "m=audio 4000 RTP/AVP 0 \u{1}"
     no audio: the SDP has no audio
     port 0: the other side refuses audio (port 0)
-    SRTP: the audio is not plain RTP: RTP/SAVP, expected RTP/AVP
+    SRTP: the other side wants encrypted audio (RTP/SAVP), and encryption is off here: set srtp to optional
     other codecs: no common codec: they speak G729, opus, 97
     no address: the SDP does not say where to send to: no c= line
     host: the SDP names a host instead of an IP address: media.example.com

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Event, Setup};
 use crate::dtmf::{Dialling, Step};
 use crate::rtcp::SenderInfo;
-use crate::sdp::Negotiated;
+use crate::sdp::{Dtmf, Negotiated};
 use crate::{Clip, Codec, FRAME, rtp};
 
 /// The longest packet we send, in frames: 60 ms.
@@ -35,6 +35,7 @@ pub(super) struct Sender {
     codec: Codec,
     payload_type: u8,
     dtmf: Option<u8>,
+    event_clock: u32,
     queue: VecDeque<Item>,
     /// The packet that is being filled, and the bytes it has and is to have.
     packet: [u8; FRAME * MAX_FRAMES],
@@ -56,7 +57,8 @@ impl Sender {
             timestamp: setup.timestamp,
             codec: setup.negotiated.codec,
             payload_type: setup.negotiated.payload_type,
-            dtmf: setup.negotiated.dtmf,
+            dtmf: None,
+            event_clock: setup.negotiated.event_clock,
             queue: VecDeque::new(),
             packet: [0; FRAME * MAX_FRAMES],
             filled: 0,
@@ -73,7 +75,11 @@ impl Sender {
     fn agree(&mut self, negotiated: &Negotiated) {
         self.codec = negotiated.codec;
         self.payload_type = negotiated.payload_type;
-        self.dtmf = negotiated.dtmf;
+        self.dtmf = match negotiated.dtmf {
+            Dtmf::Rfc4733(payload_type) => Some(payload_type),
+            Dtmf::Info | Dtmf::Inband => None,
+        };
+        self.event_clock = negotiated.event_clock;
         // A packet holds whole frames of 20 ms: what they ask for, rounded down.
         self.size = (usize::from(negotiated.ptime_ms) / 20).clamp(1, MAX_FRAMES) * FRAME;
         self.filled = 0;
@@ -97,8 +103,9 @@ impl Sender {
         self.queue.push_back(item);
     }
 
-    pub(super) fn takes_digits(&self) -> bool {
-        self.dtmf.is_some()
+    /// Whether nothing is queued.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
     }
 
     pub(super) fn stop(&mut self, events: &mut VecDeque<Event>) {
@@ -115,6 +122,7 @@ impl Sender {
         self.sent.fill(0);
         let len = match self.dial(events) {
             Some(Step::Event { payload, frames_ago }) => {
+                let payload = payload.at(self.event_clock);
                 self.write_event(payload.to_bytes(), frames_ago, out)
             }
             Some(Step::Silence) => self.write_audio([0; FRAME], out),
@@ -181,11 +189,11 @@ impl Sender {
     }
 
     fn write_audio(&mut self, frame: [i16; FRAME], out: &mut [u8]) -> Option<usize> {
-        let codec = self.codec;
+        let law = self.codec.law()?;
         let bytes = self.packet.iter_mut().skip(self.filled);
         for ((byte, sent), sample) in bytes.zip(&mut self.sent).zip(frame) {
-            *byte = codec.encode(sample);
-            *sent = codec.decode(*byte);
+            *byte = law.encode(sample);
+            *sent = law.decode(*byte);
         }
         self.filled += FRAME;
         if self.filled < self.size {

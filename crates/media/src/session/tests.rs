@@ -1,4 +1,5 @@
 use super::*;
+use crate::sdp::Format;
 use crate::{Codec, FRAME_TIME, rtp, tone};
 
 mod digits;
@@ -25,11 +26,18 @@ fn negotiated(remote: &str) -> Negotiated {
     Negotiated {
         codec: Codec::Pcmu,
         payload_type: 0,
-        dtmf: Some(101),
+        clock: 8000,
+        fmtp: String::new(),
+        dtmf: Dtmf::Rfc4733(101),
+        event_clock: 8000,
+        formats: vec![(0, Format::Audio(Codec::Pcmu)), (101, Format::Event(8000))],
         remote,
         remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
+        rtcp_mux: false,
         ptime_ms: 20,
         direction: Direction::SendRecv,
+        crypto: None,
+        places: vec![None],
     }
 }
 

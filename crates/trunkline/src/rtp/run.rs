@@ -321,7 +321,8 @@ impl Loop {
                 }
             }
             if let Some(send) = session.poll_rtcp(now, ntp, out) {
-                let _ = leg.rtcp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+                let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
+                let _ = socket.send_to(out.get(..send.len).unwrap_or_default(), send.to);
             }
             if session.segment().len() >= CHUNK {
                 save_segment(leg.id, &mut leg.segment, session, disk);
@@ -359,7 +360,8 @@ impl Loop {
         let mut had_segment = false;
         if let Some(mut session) = leg.session.take() {
             if let Some(send) = session.close(&mut self.out) {
-                let _ = leg.rtcp.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
+                let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
+                let _ = socket.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
             }
             had_segment = leg.segment.is_some();
             if let Some(take) = leg.segment.take() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::DtmfError;
+use crate::dtmf::DtmfError;
 
 fn heard(events: &[Event]) -> String {
     events
@@ -28,7 +28,7 @@ fn digits_wait_for_the_clip_before_them() {
     call.run(25, 0);
     assert_eq!(heard(&call.there_events), "");
     call.run(13, 0);
-    assert_eq!(call.there_events[1..], [Event::Digit { digit: '7', ms: 100 }]);
+    assert_eq!(call.there_events[1..], [Event::Digit { digit: '7', ms: 100, by: By::Rfc4733 }]);
     let over: Vec<_> = (1..=3).map(|id| Event::Played { id, whole: true }).collect();
     assert_eq!(call.here_events[1..], over);
 }
@@ -39,14 +39,14 @@ fn digits_need_an_agreed_payload_type() {
     let mut session = session(THERE, now);
     assert_eq!(session.digits(1, "12x", now), Err(DtmfError::NotADigit('x')));
     session.digits(2, "12", now).unwrap();
-    session.update(Negotiated { dtmf: None, ..negotiated(THERE) }, now);
+    session.update(Negotiated { dtmf: Dtmf::Info, ..negotiated(THERE) }, now);
     assert_eq!(events(&mut session), [Event::Played { id: 2, whole: false }]);
-    assert_eq!(session.digits(3, "12", now), Err(DtmfError::NotNegotiated));
+    assert_eq!(session.digits(3, "12", now), Err(DtmfError::ByInfo));
 }
 
 #[test]
 fn each_side_may_have_a_payload_type_of_its_own() {
-    let agreed = Negotiated { dtmf: Some(96), ..negotiated(THERE) };
+    let agreed = Negotiated { dtmf: Dtmf::Rfc4733(96), ..negotiated(THERE) };
     let mut call = Call::with(Setup { negotiated: agreed, ..setup(THERE, 1) }, setup(HERE, 2));
     call.there.digits(1, "3", call.now).unwrap();
     call.run(12, 0);
@@ -61,7 +61,7 @@ fn digits_that_others_sent_are_heard() {
         let packets = crate::testing::rtp_of(&corpus.join(format!("dtmf_2833_{digit}.pcap")));
         let events_type = packets.first().expect("a packet")[1] & 0x7F;
         let start = Instant::now();
-        let agreed = Negotiated { dtmf: Some(events_type), ..negotiated(THERE) };
+        let agreed = Negotiated { formats: vec![(events_type, Format::Event(8000))], ..negotiated(THERE) };
         let mut session = Session::new(Setup { negotiated: agreed, ..setup(THERE, 1) }, start);
         for (n, packet) in (0..).zip(&packets) {
             session.handle_rtp(packet, address(THERE), start + FRAME_TIME * n);
