@@ -4,6 +4,7 @@ mod calls;
 mod keys;
 mod schema;
 mod trunks;
+mod webhooks;
 
 use axum::http::HeaderName;
 use axum::http::header;
@@ -30,6 +31,7 @@ use super::Api;
         (name = "calls", description = "Place calls, follow them, fetch their recordings."),
         (name = "trunks", description = "The SIP providers that calls go out through."),
         (name = "keys", description = "API keys: shown once, stored hashed, revocable."),
+        (name = "webhooks", description = "Where events are delivered to, signed after Standard Webhooks."),
     )
 )]
 struct Description;
@@ -54,6 +56,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(trunks::get, trunks::change, trunks::delete))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
+        .merge(webhooks::router())
 }
 
 /// One page of a list.
