@@ -1,18 +1,22 @@
 //! Legs on their way: ports bound, sound offered, the INVITE sent, and what of it outlives a crash.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use call::{Cause, LegFailure, LegInput};
 use media::Codec;
-use media::sdp::{self, Direction, Local};
-use serde_json::{Value, json};
+use media::dtmf::By;
+use media::sdp::{self, Local, Srtp};
+use media::srtp::Keys;
 use sip::LegId;
 
 use super::entry::{Leg, LegKey, Line};
 use super::run::Loop;
+use super::saved::to_json;
 use super::{Dial, Placed};
 use crate::store::Write;
 use crate::time::now_ms;
+use crate::trunk::{CodecName, DtmfMode, SrtpMode};
 
 impl Loop {
     /// Places a second leg; the one before it, if any, is gone.
@@ -86,7 +90,10 @@ impl Loop {
             tracing::error!(%error, "no RTP port can be had");
             unsent(call::FailureKind::Media(error.to_string()), "")
         })?;
-        let local = local(dial, path.local.ip(), port);
+        let local = local(dial, path.local.ip(), port).map_err(|error| {
+            parts.media.close(id);
+            unsent(call::FailureKind::Media(error.to_string()), "")
+        })?;
         let invite = sip::Invite {
             from_display: dial.from_display.clone(),
             contact_user: dial.contact_user.clone(),
@@ -124,30 +131,31 @@ impl Loop {
     }
 }
 
-fn local(_dial: &Dial, addr: std::net::IpAddr, port: u16) -> Local {
-    Local {
-        addr,
-        port,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
-        session_id: now_ms().unsigned_abs(),
-        version: 1,
-        direction: Direction::SendRecv,
-    }
-}
-
-fn to_json(saved: &sip::Saved) -> Value {
-    json!({
-        "call_id": saved.call_id,
-        "local_tag": saved.local_tag,
-        "remote_tag": saved.remote_tag,
-        "local_uri": saved.local_uri,
-        "remote_uri": saved.remote_uri,
-        "remote_target": saved.remote_target,
-        "route": saved.route,
-        "cseq": saved.cseq,
-        "branch": saved.branch,
-        "request_uri": saved.request_uri,
-        "path": saved.path,
+/// What we say about ourselves, as the trunk wants it.
+fn local(dial: &Dial, addr: IpAddr, port: u16) -> Result<Local, getrandom::Error> {
+    let settings = &dial.settings;
+    let codecs = settings.codecs.iter().map(|codec| match codec {
+        CodecName::Pcmu => Codec::Pcmu,
+        CodecName::Pcma => Codec::Pcma,
+        CodecName::G722 => Codec::G722,
+        CodecName::Opus => Codec::Opus,
+    });
+    let keys = || {
+        let mut random = [0; Keys::RANDOM];
+        getrandom::fill(&mut random).map(|()| Keys::new(random))
+    };
+    Ok(Local {
+        dtmf: match settings.dtmf {
+            DtmfMode::Rfc4733 => By::Rfc4733,
+            DtmfMode::Info => By::Info,
+            DtmfMode::Inband => By::Inband,
+        },
+        srtp: match settings.srtp {
+            SrtpMode::None => Srtp::Off,
+            SrtpMode::Optional => Srtp::Optional(keys()?),
+            SrtpMode::Required => Srtp::Required(keys()?),
+        },
+        ..Local::new(addr, port, codecs.collect(), now_ms().unsigned_abs())
     })
 }
 

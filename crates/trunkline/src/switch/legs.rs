@@ -31,7 +31,7 @@ impl Loop {
             | sip::Event::Refer { leg, .. }
             | sip::Event::ReferProgress { leg, .. }
             | sip::Event::Ended { leg, .. } => *leg,
-            sip::Event::SavedEnded { .. } => return,
+            sip::Event::SavedEnded { call_id } => return self.saved_ended(call_id),
         };
         let Some(&at) = self.by_leg.get(&leg) else {
             // Its call has given up on it: whatever still comes alive is ended.

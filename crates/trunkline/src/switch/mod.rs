@@ -10,8 +10,9 @@ mod ending;
 mod entry;
 mod legs;
 mod live;
-mod media;
 mod run;
+mod saved;
+mod sound;
 mod turns;
 
 use std::collections::HashMap;
@@ -38,7 +39,7 @@ use crate::endpoint::{Endpoint, Listen};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
-use crate::store::Store;
+use crate::store::{SavedLeg, Store};
 use crate::trunk::TrunkSettings;
 
 /// Commands waiting for the loop; beyond, new calls are refused.
@@ -167,6 +168,8 @@ pub struct Setup {
     pub max_calls: usize,
     /// The folder of recordings.
     pub recordings: PathBuf,
+    /// Legs that a crash left open on the other side: to be ended.
+    pub saved: Vec<SavedLeg>,
 }
 
 impl Switch {
@@ -187,7 +190,7 @@ impl Switch {
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let shared = Arc::new(Shared::default());
         let admission = Admission::new(setup.max_calls);
-        let looped = run::Loop::new(run::Parts {
+        let mut looped = run::Loop::new(run::Parts {
             poll,
             endpoint,
             commands: receiver,
@@ -199,6 +202,7 @@ impl Switch {
             admission: admission.clone(),
             recordings: setup.recordings,
         });
+        looped.end_saved(setup.saved, Instant::now());
         let thread = std::thread::Builder::new().name("switch".into()).spawn(move || looped.run())?;
         Ok((Self { commands, waker, shared, admission, address }, thread))
     }
@@ -227,7 +231,7 @@ impl Switch {
     }
 
     /// Does something on a call that is up; refused with 409 where the call is not in a state for it.
-    pub async fn live(&self, call: Id, live: Live) -> Result<(), Refused> {
+    pub async fn act(&self, call: Id, live: Live) -> Result<(), Refused> {
         let (reply, done) = oneshot::channel();
         self.send(Command::Live(call, live, reply))?;
         done.await.unwrap_or_else(|_| Err(stopping()))

@@ -54,6 +54,8 @@ pub(super) struct Loop {
     timers: Timers<usize>,
     pub(super) turns: Turns,
     pub(super) unwritten: VecDeque<Write>,
+    /// Legs of an earlier run that are being ended: Call-ID and call.
+    pub(super) restored: HashMap<String, Id>,
     lag: Lag,
     exit: bool,
 }
@@ -69,6 +71,7 @@ impl Loop {
             by_media: HashMap::new(),
             timers: Timers::new(),
             turns: Turns::default(),
+            restored: HashMap::new(),
             unwritten: VecDeque::new(),
             exit: false,
         }
