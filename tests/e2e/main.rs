@@ -21,6 +21,7 @@ mod access;
 mod baresip;
 mod cli;
 mod doc0;
+mod flows;
 mod garbage;
 mod kamailio;
 mod many;

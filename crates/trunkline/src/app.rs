@@ -168,7 +168,11 @@ async fn start(
     check_reach(&config, &store)?;
     let (ended, saved) = store.orphans().await?;
     if ended > 0 || !saved.is_empty() {
-        tracing::warn!(calls = ended, legs = saved.len(), "the last run did not end properly: its calls are ended now");
+        tracing::warn!(
+            calls = ended,
+            legs = saved.len(),
+            "the last run did not end properly: its calls are ended now"
+        );
     }
     let speech = Speech::new(&config.speech, config.data_dir.join("speech"));
     let uploads = Uploads::new(config.data_dir.join("uploads"));

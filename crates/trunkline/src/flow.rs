@@ -227,7 +227,10 @@ impl Counts {
     fn list(&mut self, place: &str, steps: &[Step], depth: usize) -> Result<(), Refused> {
         self.size(place, steps.len())?;
         if depth > MOST_DEPTH {
-            return Err(Refused::bad("flow_too_deep", format!("Branches lie at most {MOST_DEPTH} deep ({place}).")));
+            return Err(Refused::bad(
+                "flow_too_deep",
+                format!("Branches lie at most {MOST_DEPTH} deep ({place})."),
+            ));
         }
         steps.iter().enumerate().try_for_each(|(n, step)| self.step(&format!("{place}[{n}]"), step, depth))
     }
@@ -296,7 +299,8 @@ impl Counts {
         for (digits, steps) in &gather.branches {
             keys(&format!("{place}.branches"), digits, 64)?;
             let length = usize::from(gather.min_digits)..=usize::from(gather.max_digits);
-            if !length.contains(&digits.len()) || digits.chars().any(|digit| gather.finish_on == Some(digit)) {
+            if !length.contains(&digits.len()) || digits.chars().any(|digit| gather.finish_on == Some(digit))
+            {
                 let text = format!("{place}.branches: nobody can enter {digits:?}.");
                 return Err(Refused::bad("invalid_branch", text)
                     .hint("Check min_digits, max_digits and finish_on against it."));
@@ -349,13 +353,15 @@ mod tests {
         ]);
         let read: Vec<Step> = from_value(flow.clone()).unwrap();
         assert_eq!(to_value(&read).unwrap(), flow);
-        let gather: Step = from_value(json!({ "gather": { "branches": { "1": [{ "hangup": {} }] } } })).unwrap();
+        let gather: Step =
+            from_value(json!({ "gather": { "branches": { "1": [{ "hangup": {} }] } } })).unwrap();
         assert_eq!(from_value::<Step>(to_value(&gather).unwrap()).unwrap(), gather);
     }
 
     #[test]
     fn each_refusal_says_what_and_where() {
-        let deep = (0..10).fold(json!([{ "hangup": {} }]), |inner, _| json!([{ "gather": { "otherwise": inner } }]));
+        let deep =
+            (0..10).fold(json!([{ "hangup": {} }]), |inner, _| json!([{ "gather": { "otherwise": inner } }]));
         let long = vec![json!({ "hangup": {} }); 51];
         let many = vec![json!({ "gather": { "otherwise": vec![json!({ "hangup": {} }); 40] } }); 20];
         let dials = vec![json!({ "dial": { "to": "+12025550123" } }); 21];

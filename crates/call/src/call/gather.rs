@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::output::GatherEnd;
+use super::output::{GatherEnd, Output, Outputs};
 use crate::flow::{Gather, Verb};
 
 /// One [`Gather`] under way.
@@ -53,9 +53,11 @@ impl Gathering {
         self.playing = Some(id);
     }
 
-    /// Forgets what is being played; whether anything was.
-    pub(super) fn interrupt(&mut self) -> bool {
-        self.playing.take().is_some()
+    /// Stops the prompt that is being played, if any.
+    pub(super) fn quiet(&mut self, out: &mut Outputs) {
+        if self.playing.take().is_some() {
+            out.push(Output::StopMedia);
+        }
     }
 
     /// Takes a key; says why it was the last one, if it was.

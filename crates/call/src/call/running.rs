@@ -108,9 +108,7 @@ impl Call {
 
     pub(super) fn press(&mut self, digit: char, now: Instant) {
         let Phase::Gathering(gathering) = &mut self.phase else { return };
-        if gathering.interrupt() {
-            self.out.push(Output::StopMedia);
-        }
+        gathering.quiet(&mut self.out);
         if let Some(why) = gathering.press(digit, now) {
             self.gathered(why, now);
         }
@@ -118,9 +116,7 @@ impl Call {
 
     pub(super) fn gathered(&mut self, why: GatherEnd, now: Instant) {
         let Phase::Gathering(gathering) = &mut self.phase else { return };
-        if gathering.interrupt() {
-            self.out.push(Output::StopMedia);
-        }
+        gathering.quiet(&mut self.out);
         match gathering.end(why) {
             Next::Again => self.ask(now),
             Next::On { digits, why, flow } => {
@@ -176,11 +172,7 @@ impl Call {
     pub(super) fn quit(&mut self) {
         match &mut self.phase {
             Phase::Playing { .. } => self.out.push(Output::StopMedia),
-            Phase::Gathering(gathering) => {
-                if gathering.interrupt() {
-                    self.out.push(Output::StopMedia);
-                }
-            }
+            Phase::Gathering(gathering) => gathering.quiet(&mut self.out),
             Phase::Recording { id, .. } => self.out.push(Output::StopRecord { id: *id }),
             Phase::Bridging(second) => {
                 let (state, cause) =

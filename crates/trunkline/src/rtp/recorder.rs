@@ -82,8 +82,7 @@ fn write(messages: &Receiver<Message>) {
             Message::Open(track, path) => {
                 let file = File::create_new(&path).map(BufWriter::new).map_err(|e| e.to_string());
                 let recorder = file.and_then(|file| {
-                    let recorder =
-                        if track.1.is_some() { Recorder::mono(file) } else { Recorder::new(file) };
+                    let recorder = if track.1.is_some() { Recorder::mono(file) } else { Recorder::new(file) };
                     recorder.map_err(|e| {
                         // Without even a header (a full disk) nothing in it could ever be played.
                         let _ = std::fs::remove_file(&path);
@@ -100,8 +99,9 @@ fn write(messages: &Receiver<Message>) {
                 }
             }
             Message::End(track, mut told, sink) => {
-                let finished =
-                    open.remove(&track).map(|entry| entry.and_then(|r| r.finish().map_err(|e| e.to_string())));
+                let finished = open
+                    .remove(&track)
+                    .map(|entry| entry.and_then(|r| r.finish().map_err(|e| e.to_string())));
                 let (length, failed) = match &mut told {
                     Told::Closed(closed) => (&mut closed.recorded_ms, &mut closed.recording_error),
                     Told::Segment(segment) => (&mut segment.ms, &mut segment.error),

@@ -276,7 +276,18 @@ impl Loop {
         if let Err(error) = registered {
             tracing::error!(%error, "an RTP socket cannot be watched");
         }
-        entry.insert(Leg { id, rtp, rtcp, sink, session: None, ear: None, recording: false, lost_chunks: 0, peer: None, segment: None });
+        entry.insert(Leg {
+            id,
+            rtp,
+            rtcp,
+            sink,
+            session: None,
+            ear: None,
+            recording: false,
+            lost_chunks: 0,
+            peer: None,
+            segment: None,
+        });
         self.by_id.insert(id, key);
     }
 

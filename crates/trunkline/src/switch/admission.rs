@@ -50,7 +50,12 @@ impl Admission {
     }
 
     /// Takes a place for a call of `account`, or says why there is none.
-    pub(super) fn admit(self: &Arc<Self>, account: i64, quota: &Quota, now: Instant) -> Result<Slot, Refused> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        account: i64,
+        quota: &Quota,
+        now: Instant,
+    ) -> Result<Slot, Refused> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(stopping());
         }

@@ -175,9 +175,11 @@ impl Entry {
         let dial = match leg {
             call::Leg::First => self.dials.get(attempt)?,
             // The route of a second leg is known when it is dialled; its trunk is known now.
-            call::Leg::Second => self.routes.iter().flatten().find(|dial| {
-                dial.trunk.as_ref().map(|(id, _)| id.to_string()) == *trunk
-            })?,
+            call::Leg::Second => self
+                .routes
+                .iter()
+                .flatten()
+                .find(|dial| dial.trunk.as_ref().map(|(id, _)| id.to_string()) == *trunk)?,
         };
         dial.trunk.as_ref().map(|(_, name)| name.clone())
     }

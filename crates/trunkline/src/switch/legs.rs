@@ -70,7 +70,8 @@ impl Loop {
             sip::Event::Acked { body, .. } => self.acked(at, &body, now),
             sip::Event::Info { content_type, body, .. } => {
                 let line = self.calls.get(at.call).and_then(|entry| entry.leg(at)?.media.as_ref());
-                if let (Some(line), Some((digit, ms))) = (line, media::dtmf::from_info(&content_type, &body)) {
+                if let (Some(line), Some((digit, ms))) = (line, media::dtmf::from_info(&content_type, &body))
+                {
                     let _ = self.parts.media.info(line.id, digit, ms);
                 }
             }

@@ -16,7 +16,9 @@ impl Loop {
             rtp::Event::Session(id, event) => {
                 let Some(&at) = self.by_media.get(&id) else { return };
                 match event {
-                    media::Event::Played { id, whole } => self.tell(at.call, Input::Played { id, whole }, now),
+                    media::Event::Played { id, whole } => {
+                        self.tell(at.call, Input::Played { id, whole }, now)
+                    }
                     media::Event::Silent { for_ } => self.tell_leg(at, LegInput::Silent { after: for_ }, now),
                     media::Event::Digit { digit, .. } => self.tell_leg(at, LegInput::Digit(digit), now),
                     // The file is told of once it is whole.

@@ -102,11 +102,7 @@ pub(super) async fn stop(State(api): State<Api>, caller: Caller, Segment(id): Se
     responses((status = OK, description = "Paused; the call as it stands.", body = Call),
               (status = "default", description = "Refused.", body = Problem,
                content_type = "application/problem+json")))]
-pub(super) async fn pause_recording(
-    State(api): State<Api>,
-    caller: Caller,
-    Segment(id): Segment,
-) -> Answer {
+pub(super) async fn pause_recording(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Answer {
     caller.may("calls:write")?;
     act(&api, &caller, &id, Live::PauseRecording).await
 }
@@ -116,11 +112,7 @@ pub(super) async fn pause_recording(
     responses((status = OK, description = "Resumed; the call as it stands.", body = Call),
               (status = "default", description = "Refused.", body = Problem,
                content_type = "application/problem+json")))]
-pub(super) async fn resume_recording(
-    State(api): State<Api>,
-    caller: Caller,
-    Segment(id): Segment,
-) -> Answer {
+pub(super) async fn resume_recording(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Answer {
     caller.may("calls:write")?;
     act(&api, &caller, &id, Live::ResumeRecording).await
 }
