@@ -1,8 +1,12 @@
 //! The codecs a leg can speak, and the frame everything is counted in.
 
+mod decoder;
+mod encoder;
+
 use std::time::Duration;
 
-use crate::g711::Law;
+pub(crate) use self::decoder::Decoder;
+pub(crate) use self::encoder::Encoder;
 
 /// Samples per second of all audio in this crate, in Hz.
 pub const SAMPLE_RATE: u32 = 8000;
@@ -87,14 +91,5 @@ impl Codec {
     /// The codec of an `a=rtpmap`: its encoding name in any case, with its clock in Hz.
     pub fn from_rtpmap(name: &str, clock: u32) -> Option<Codec> {
         Codec::ALL.into_iter().find(|codec| codec.name().eq_ignore_ascii_case(name) && codec.clock() == clock)
-    }
-
-    /// The law of a codec of G.711.
-    pub(crate) const fn law(self) -> Option<Law> {
-        match self {
-            Codec::Pcmu => Some(Law::Mu),
-            Codec::Pcma => Some(Law::A),
-            Codec::G722 | Codec::Opus => None,
-        }
     }
 }

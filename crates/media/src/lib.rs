@@ -43,8 +43,10 @@
 mod activity;
 mod clip;
 mod codec;
+mod conceal;
 pub mod dtmf;
 pub mod g711;
+mod g722;
 mod jitter;
 mod pacer;
 mod record;
@@ -65,3 +67,4 @@ pub use pacer::Pacer;
 pub use record::{RecordError, Recorder};
 pub use session::{Event, Rules, Send, Session, Setup, Why};
 pub use stats::{OneWay, Stats, mos};
+pub use tone::{Tone, tones};

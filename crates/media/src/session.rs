@@ -109,6 +109,8 @@ pub struct Session {
     rtcp_mux: bool,
     srtp: Option<Box<Srtp>>,
     unauthentic: u64,
+    /// The sequence number of our first packet.
+    first: u16,
     echoes: bool,
     live: Option<Box<Live>>,
     segment: Option<Segment>,
@@ -130,6 +132,7 @@ impl Session {
             rtcp_mux: negotiated.rtcp_mux,
             srtp: negotiated.crypto.as_ref().map(|crypto| Box::new(Srtp::new(crypto))),
             unauthentic: 0,
+            first: setup.sequence,
             echoes: false,
             live: None,
             segment: None,
@@ -283,8 +286,8 @@ impl Session {
     }
 
     /// One frame of 20 ms: plays out, records, notices silence, and writes the next RTP packet (clip, digit, echo or
-    /// silence) into `out`. `None` on hold, when we only receive, and while a packet of more than 20 ms fills.
-    /// On hold the queue waits.
+    /// silence) into `out`; [`Session::more`] may have another. `None` on hold, when we only receive, and while a
+    /// packet of more than 20 ms fills. On hold the queue waits.
     pub fn tick(&mut self, now: Instant, out: &mut [u8; 1500]) -> Option<Send> {
         self.receiver.tick(now, &mut self.events);
         self.hear_segment();
@@ -300,9 +303,13 @@ impl Session {
         if let Some(tape) = &mut self.tape {
             tape.push(self.receiver.heard(), self.sender.sent());
         }
+        self.send_rtp(len?, out)
+    }
+
+    fn send_rtp(&mut self, len: usize, out: &mut [u8; 1500]) -> Option<Send> {
         let len = match &mut self.srtp {
-            Some(srtp) => srtp.protect_rtp(out, len?)?,
-            None => len?,
+            Some(srtp) => srtp.protect_rtp(out, len)?,
+            None => len,
         };
         Some(Send { len, to: self.receiver.remote(), from_rtp: true })
     }
@@ -323,6 +330,13 @@ impl Session {
         if let Some(why) = segment.hear(self.receiver.heard(), pressed, &mut self.reel) {
             self.end_segment(why);
         }
+    }
+
+    /// Another packet of the last tick: of 10 ms there are two. To be asked until there is none.
+    pub fn more(&mut self, out: &mut [u8; 1500]) -> Option<Send> {
+        let (room, _) = out.split_last_chunk_mut::<{ srtp::OVERHEAD }>()?;
+        let len = self.sender.full(room)?;
+        self.send_rtp(len, out)
     }
 
     /// Every 5 s (first after 2.5 s) a sender or receiver report with our name. `wall_ntp` is the wall clock of
@@ -362,7 +376,7 @@ impl Session {
     }
 
     /// What was recorded since [`Session::clear_recorded`], interleaved: left what we heard as played out, right
-    /// what we sent as they decode it. Empty unless [`Setup::record`].
+    /// what we sent, before its encoding. Empty unless [`Setup::record`].
     ///
     /// Frame by frame the two channels belong to the same 20 ms; what is heard stands 30 to 60 ms after its arrival.
     /// At most 4 s are kept, what comes then is counted in [`Stats::unrecorded`]: take it out once a second or more.
@@ -400,7 +414,7 @@ impl Session {
         stats.unauthentic = self.unauthentic;
         let one_way = self.reports.round_trip().map_or(0.0, |trip| trip.as_secs_f32() * 500.0);
         stats.remote_mos =
-            self.reports.remote_loss(stats.packets_sent).map(|lost| mos(lost, one_way + OWN_DELAY_MS));
+            self.reports.remote_loss(self.first, stats.packets_sent).map(|lost| mos(lost, one_way + OWN_DELAY_MS));
         stats.mos = self.receiver.missing().map_or(0.0, |missing| mos(missing, one_way + OWN_DELAY_MS));
         stats
     }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::SAMPLE_RATE;
+
 /// The state of a leg's media so far.
 #[derive(Clone, Copy, Default, Debug, PartialEq)]
 pub struct Stats {
@@ -131,7 +133,7 @@ pub(crate) struct Reception {
     source: Option<Source>,
     expected_before: u64,
     received_before: u64,
-    max_jitter: u32,
+    max_jitter_ms: f32,
 }
 
 /// The sequence numbers of one SSRC. They are counted on from 65,536, so that the first may have predecessors.
@@ -149,6 +151,8 @@ struct Source {
     received_at_report: u64,
     /// Arrival less timestamp of the last packet, in timestamp units.
     transit: Option<u32>,
+    /// Timestamp units of a second.
+    clock: u32,
     /// In 1/16 timestamp units.
     jitter: u32,
 }
@@ -166,12 +170,17 @@ impl Source {
             expected_at_report: 0,
             received_at_report: 0,
             transit: None,
+            clock: SAMPLE_RATE,
             jitter: 0,
         }
     }
 
     fn expected(&self) -> u64 {
         self.highest - self.first + 1
+    }
+
+    fn jitter_ms(&self) -> f32 {
+        self.jitter as f32 / 16.0 * 1000.0 / self.clock as f32
     }
 
     fn receive(&mut self, sequence: u16) -> Arrival {
@@ -225,16 +234,19 @@ impl Reception {
         self.source = Some(Source::new(ssrc, sequence));
     }
 
-    /// Takes note of when an audio packet came; both in timestamp units (RFC 3550 A.8).
-    pub(crate) fn time(&mut self, timestamp: u32, arrival: u32) {
+    /// Takes note of when an audio packet came; both in timestamp units, of which `clock` make a second (RFC 3550 A.8).
+    pub(crate) fn time(&mut self, timestamp: u32, arrival: u32, clock: u32) {
         let Some(source) = &mut self.source else { return };
+        if source.clock != clock {
+            (source.clock, source.transit, source.jitter) = (clock, None, 0);
+        }
         let transit = arrival.wrapping_sub(timestamp);
         if let Some(last) = source.transit.replace(transit) {
             let difference = (transit.wrapping_sub(last) as i32).unsigned_abs();
             let jitter =
                 u64::from(source.jitter) + u64::from(difference) - (u64::from(source.jitter) + 8) / 16;
             source.jitter = jitter.min(u64::from(u32::MAX)) as u32;
-            self.max_jitter = self.max_jitter.max(source.jitter);
+            self.max_jitter_ms = self.max_jitter_ms.max(source.jitter_ms());
         }
     }
 
@@ -258,10 +270,9 @@ impl Reception {
         self.expected().saturating_sub(self.received())
     }
 
-    /// Jitter now and at its worst, in ms at 8 kHz.
+    /// Jitter now and at its worst, in ms.
     pub(crate) fn jitter_ms(&self) -> (f32, f32) {
-        let ms = |jitter: u32| jitter as f32 / 16.0 / 8.0;
-        (ms(self.source.as_ref().map_or(0, |source| source.jitter)), ms(self.max_jitter))
+        (self.source.as_ref().map_or(0.0, Source::jitter_ms), self.max_jitter_ms)
     }
 
     /// The block of our next report about this source; the interval of `fraction_lost` ends here.
@@ -350,12 +361,12 @@ mod tests {
         let (mut reception, _) = receive([0]);
         // Every other packet 10 ms late: the estimate tends to a difference of 10 ms.
         for n in 0..1000 {
-            reception.time(n * 160, n * 160 + n % 2 * 80);
+            reception.time(n * 160, n * 160 + n % 2 * 80, 8000);
         }
         let (jitter, max) = reception.jitter_ms();
         assert!((jitter - 10.0).abs() < 0.5, "{jitter}");
         assert!(max >= jitter);
-        (1000..1200).for_each(|n| reception.time(n * 160, n * 160));
+        (1000..1200).for_each(|n| reception.time(n * 160, n * 160, 8000));
         assert!(reception.jitter_ms().0 < 0.5);
         assert_eq!(reception.jitter_ms().1, max);
     }

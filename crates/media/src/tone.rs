@@ -1,6 +1,10 @@
 //! Tones: to make them, and to tell which is heard.
 
+mod country;
+
 use std::f32::consts::TAU;
+
+pub use self::country::{Tone, beep, tones};
 
 use crate::SAMPLE_RATE;
 

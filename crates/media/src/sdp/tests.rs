@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod agreeing;
+
 fn local() -> Local {
     Local::new([192, 0, 2, 1].into(), 16384, vec![Codec::Pcmu, Codec::Pcma], 7)
 }
@@ -245,8 +247,20 @@ fn reads_the_descriptions_of_others() {
                     let lines =
                         sdp.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"m=")).count();
                     assert_eq!(description.media.len(), lines, "{name}");
-                    match answer(&sdp, &local()) {
-                        Ok((_, negotiated)) => format!("{:?}", negotiated.codec),
+                    let us = Local {
+                        codecs: Codec::ALL.to_vec(),
+                        srtp: Srtp::Optional(crate::srtp::Keys::new([1; crate::srtp::Keys::RANDOM])),
+                        ..local()
+                    };
+                    match answer(&sdp, &us) {
+                        Ok((_, negotiated)) => format!(
+                            "{} as {}, {:?}, {:?}{}",
+                            negotiated.codec.name(),
+                            negotiated.payload_type,
+                            negotiated.dtmf,
+                            negotiated.direction,
+                            if negotiated.crypto.is_some() { ", encrypted" } else { "" }
+                        ),
                         Err(error) => error.to_string(),
                     }
                 }
@@ -258,32 +272,32 @@ fn reads_the_descriptions_of_others() {
     verdicts.sort();
     assert_snapshot!(verdicts.join("\n"), @r"
     alac.sdp: the other side refuses audio (port 0)
-    baresip1.0.0-answer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
-    bfcp.sdp: no common codec: they speak G722
-    chromium156-offer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
+    baresip1.0.0-answer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP or RTP/SAVP
+    bfcp.sdp: G722 as 9, Inband, SendRecv
+    chromium156-offer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP or RTP/SAVP
     dante-aes67.sdp: no common codec: they speak L24
-    extmap-encrypt.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
-    hacky.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
-    icelite.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
-    invalid.sdp: Pcmu
-    jsep.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
-    jssip.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    extmap-encrypt.sdp: the other side encrypts audio with no key that can be used: a=crypto with one of AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32
+    hacky.sdp: opus as 111, Rfc4733(126), RecvOnly, encrypted
+    icelite.sdp: the other side encrypts audio with no key that can be used: a=crypto with one of AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32
+    invalid.sdp: PCMU as 0, Inband, RecvOnly
+    jsep.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP or RTP/SAVP
+    jssip.sdp: opus as 111, Rfc4733(126), SendRecv, encrypted
     mediaclk-avbtp.sdp: no common codec: they speak L24
     mediaclk-ptp-v2-w-rate.sdp: no common codec: they speak L24
     mediaclk-ptp-v2.sdp: no common codec: they speak L24
     mediaclk-rtp.sdp: no common codec: they speak L24
-    normal.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    normal.sdp: the other side encrypts audio with no key that can be used: a=crypto with one of AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32
     onvif.sdp: the other side refuses audio (port 0)
-    rtcp-fb.sdp: no common codec: they speak opus, telephone-event
+    rtcp-fb.sdp: opus as 96, Rfc4733(101), SendRecv
     sctp-dtls-26.sdp: the SDP has no audio
-    simulcast.sdp: Pcmu
-    ssrc.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
+    simulcast.sdp: PCMU as 0, Inband, SendRecv
+    ssrc.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP or RTP/SAVP
     st2022-6.sdp: the SDP has no audio
     st2110-20.sdp: the SDP has no audio
     tcp-active.sdp: the SDP has no audio
     tcp-passive.sdp: the SDP has no audio
-    ts-refclk-media.sdp: Pcmu
-    ts-refclk-sess.sdp: Pcmu
+    ts-refclk-media.sdp: PCMU as 0, Inband, SendOnly
+    ts-refclk-sess.sdp: PCMU as 0, Inband, SendOnly
     ");
 }
 
@@ -299,7 +313,10 @@ proptest! {
             prop_oneof![
                 "m=(audio|video) [0-9]{1,5} RTP/(AVP|SAVP)( [0-9]{1,3}){0,4}",
                 "c=IN IP[46] [0-9.:]{1,12}",
-                "a=(rtpmap|ptime|rtcp):[0-9]{1,5} ?[a-zA-Z/0-9]{0,10}",
+                "a=(rtpmap|ptime|maxptime|rtcp|fmtp):[0-9]{1,5} ?[a-zA-Z/0-9]{0,10}",
+                "a=rtpmap:[0-9]{1,3} (opus/48000/2|G722/8000|PCMA/8000|telephone-event/(8000|48000))",
+                "a=crypto:[0-9] AES_CM_128_HMAC_SHA1_(80|32) inline:[A-Za-z0-9+/]{40}(.1:1)?",
+                "a=rtcp-mux",
                 "a=(sendonly|recvonly|inactive|sendrecv)",
                 "[a-z]=.{0,20}",
             ],
@@ -307,7 +324,16 @@ proptest! {
         ),
     ) {
         let sdp = format!("v=0\r\n{}\r\n", lines.join("\r\n"));
-        if let Ok((ours, negotiated)) = answer(sdp.as_bytes(), &local()) {
+        let us = Local {
+            codecs: Codec::ALL.to_vec(),
+            srtp: Srtp::Optional(crate::srtp::Keys::new([1; crate::srtp::Keys::RANDOM])),
+            ..local()
+        };
+        let _ = accept(&us, sdp.as_bytes());
+        if let Ok((ours, negotiated)) = answer(sdp.as_bytes(), &us) {
+            let again = reoffer(&us, &negotiated);
+            let again = Description::parse(again.as_bytes()).unwrap();
+            prop_assert_eq!(again.media.len(), negotiated.places.len());
             let theirs = Description::parse(sdp.as_bytes()).unwrap();
             let ours = Description::parse(ours.as_bytes()).unwrap();
             // RFC 3264 section 6: as many m-lines, of the same kinds.

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use super::Event;
 use super::latch::Latch;
 use crate::dtmf::{self, By, Detector, Floor};
-use crate::jitter::{Placed, Playout};
+use crate::jitter::{Arrived, Placed, Playout};
 use crate::sdp::{Direction, Dtmf, Format, Negotiated};
 use crate::stats::{Arrival, Reception};
 use crate::{FRAME, Stats, rtp};
+
+/// The level of comfort noise that is none, in -dBov.
+const SILENCE: u8 = 127;
 
 /// The receiving half of a session.
 pub(super) struct Receiver {
@@ -46,7 +49,7 @@ impl Receiver {
         Self {
             latch: Latch::new(negotiated.remote),
             reception: Reception::default(),
-            playout: Playout::new(),
+            playout: Playout::new(negotiated.codec),
             digits: dtmf::Receiver::default(),
             detector: detector(negotiated),
             floor: Floor::default(),
@@ -72,6 +75,7 @@ impl Receiver {
         self.latch = Latch::new(negotiated.remote);
         self.detector = detector(negotiated);
         self.negotiated = negotiated.clone();
+        self.playout.prepare(negotiated.codec);
         self.last = now;
         self.has_told_silence = false;
     }
@@ -118,21 +122,29 @@ impl Receiver {
         }
         match format {
             Format::Audio(codec) => {
-                self.reception.time(header.timestamp, self.clock(now));
-                let Some(law) = codec.law() else { return };
-                let samples = payload.iter().map(|&byte| law.decode(byte));
-                if self.playout.insert(header.timestamp, header.marker, samples) == Placed::Late {
-                    self.late += 1;
+                let clock = codec.clock();
+                self.reception.time(header.timestamp, self.arrival(now, clock), clock);
+                let packet = Arrived {
+                    codec,
+                    sequence: header.sequence,
+                    timestamp: header.timestamp,
+                    talkspurt: header.marker,
+                };
+                match self.playout.insert(packet, payload) {
+                    Placed::InTime => {}
+                    Placed::Late => self.late += 1,
+                    Placed::Broken => self.invalid += 1,
                 }
             }
             Format::Event(clock) => {
+                // While a key is pressed there is no sound.
+                self.playout.pause(SILENCE);
                 let floor = &mut self.floor;
                 self.digits.receive(payload, header.timestamp, clock, |digit, ms| {
                     press(floor, events, digit, ms, By::Rfc4733, now);
                 });
             }
-            // Its pauses are silence here.
-            Format::ComfortNoise => {}
+            Format::ComfortNoise => self.playout.pause(payload.first().map_or(SILENCE, |level| level & 0x7F)),
         }
     }
 
@@ -163,9 +175,9 @@ impl Receiver {
         }
     }
 
-    /// `now` in timestamp units (8 kHz).
-    fn clock(&self, now: Instant) -> u32 {
-        (now.saturating_duration_since(self.start).as_micros() / 125) as u32
+    /// `now` in timestamp units, of which `clock` make a second.
+    fn arrival(&self, now: Instant, clock: u32) -> u32 {
+        (now.saturating_duration_since(self.start).as_micros() * u128::from(clock) / 1_000_000) as u32
     }
 
     pub(super) fn remote(&self) -> SocketAddr {

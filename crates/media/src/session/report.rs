@@ -135,10 +135,13 @@ impl Reports {
         reception.report(last_report, held)
     }
 
-    /// The share of our packets they lost so far, 0 to 1, by their last report.
-    pub(super) fn remote_loss(&self, packets_sent: u64) -> Option<f32> {
-        let lost = self.about_us?.lost.max(0);
-        (packets_sent > 0).then(|| (lost as f32 / packets_sent as f32).min(1.0))
+    /// The share of our packets they lost so far, 0 to 1, by their last report; we began with the sequence number
+    /// `first`.
+    pub(super) fn remote_loss(&self, first: u16, packets_sent: u64) -> Option<f32> {
+        let block = self.about_us?;
+        let expected = u64::from(block.highest_sequence.wrapping_sub(u32::from(first))) + 1;
+        let expected = expected.min(packets_sent);
+        (expected > 0).then(|| (block.lost.max(0) as f32 / expected as f32).min(1.0))
     }
 
     /// Puts what is known here into `stats`.

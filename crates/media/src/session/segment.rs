@@ -3,15 +3,10 @@
 use std::time::Duration;
 
 use crate::activity::Activity;
-use crate::{FRAME, tone};
+use crate::{Clip, FRAME, tone};
 
 /// At most so many samples wait to be taken out: 4 s.
 const MAX: usize = 4 * 8000;
-
-/// The beep: 440 Hz for 400 ms.
-const BEEP_HZ: f32 = 440.0;
-const BEEP_MS: u32 = 400;
-const BEEP_LEVEL: f32 = 0.3;
 
 /// How to record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +38,7 @@ pub enum Why {
 pub(super) struct Segment {
     pub(super) id: u32,
     rules: Rules,
-    beep: Vec<i16>,
+    beep: Clip,
     /// Samples of the beep that were sent.
     beeped: usize,
     /// Samples recorded, and those of them since speech was last heard.
@@ -54,13 +49,13 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) fn new(id: u32, rules: Rules) -> Self {
-        let beep = if rules.beep { tone::sine(BEEP_HZ, BEEP_MS, BEEP_LEVEL) } else { Vec::new() };
+        let beep = if rules.beep { tone::beep() } else { Clip::from_samples(Vec::new()) };
         Self { id, rules, beep, beeped: 0, recorded: 0, silent: 0, activity: Activity::default() }
     }
 
     /// The beep's next frame; `None` once it is over.
     pub(super) fn beep(&mut self) -> Option<[i16; FRAME]> {
-        let rest = self.beep.get(self.beeped..).filter(|rest| !rest.is_empty())?;
+        let rest = self.beep.samples().get(self.beeped..).filter(|rest| !rest.is_empty())?;
         let mut frame = [0; FRAME];
         frame.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         self.beeped += FRAME;
@@ -69,7 +64,7 @@ impl Segment {
 
     /// Whether the beep is still to come or sounds.
     pub(super) fn is_beeping(&self) -> bool {
-        self.beeped < self.beep.len()
+        self.beeped < self.beep.samples().len()
     }
 
     /// Takes what was heard in a frame, and the digits pressed in it; why it is over, if it is.

@@ -320,9 +320,11 @@ impl Loop {
             let Some(leg) = legs.get_mut(key) else { return };
             let Some(session) = leg.session.as_deref_mut() else { return };
             for _ in 0..ticks.min(MOST_TICKS) {
-                if let Some(send) = session.tick(now, out) {
+                let mut packet = session.tick(now, out);
+                while let Some(send) = packet {
                     // A full socket buffer loses this packet as a network would.
                     let _ = leg.rtp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+                    packet = session.more(out);
                 }
                 if let Some(ear) = leg.ear.as_deref_mut() {
                     ear.listen(session.heard());

@@ -69,3 +69,52 @@ fn digits_that_others_sent_are_heard() {
         assert_eq!(heard(&events(&mut session)), digit.to_string());
     }
 }
+
+/// A leg on which digits go as tones.
+fn inband(remote: &str, ssrc: u32) -> Setup {
+    Setup { negotiated: Negotiated { dtmf: Dtmf::Inband, ..negotiated(remote) }, ..setup(remote, ssrc) }
+}
+
+#[test]
+fn digits_go_and_come_as_tones_where_there_is_nothing_else() {
+    let mut call = Call::with(inband(THERE, 1), inband(HERE, 2));
+    call.here.digits(9, "0123456789*#ABCDw1122", call.now).unwrap();
+    call.run(250, 0);
+    assert_eq!(heard(&call.there_events), "0123456789*#ABCD1122");
+    assert!(
+        call.there_events
+            .iter()
+            .all(|event| !matches!(event, Event::Digit { by: By::Rfc4733 | By::Info, .. }))
+    );
+    assert!(call.here_events.contains(&Event::Played { id: 9, whole: true }));
+}
+
+#[test]
+fn a_carrier_that_sends_tones_and_events_is_heard_once() {
+    // There sends events; into its sound the same digits are fed as tones.
+    let mut call = Call::with(inband(THERE, 1), setup(HERE, 2));
+    let tones = crate::dtmf::tones("158").unwrap();
+    for frame in tones.samples().chunks(crate::FRAME) {
+        call.there.live(true);
+        call.there.feed(frame);
+        call.run(1, 0);
+    }
+    call.there.digits(1, "158", call.now).unwrap();
+    call.run(60, 0);
+    assert_eq!(heard(&call.here_events), "158", "what follows within two seconds is the same press");
+}
+
+#[test]
+fn digits_by_info_are_heard_unless_they_also_come_in_the_media() {
+    let mut call = Call::new();
+    call.here.info('4', 100, call.now);
+    call.run(1, 0);
+    assert_eq!(events(&mut call.here), []);
+    assert!(call.here_events.contains(&Event::Digit { digit: '4', ms: 100, by: By::Info }));
+    call.run(150, 0);
+    call.there.digits(1, "5", call.now).unwrap();
+    call.run(20, 0);
+    call.here.info('5', 100, call.now);
+    call.run(1, 0);
+    assert_eq!(heard(&call.here_events), "45");
+}
