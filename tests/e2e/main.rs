@@ -31,4 +31,5 @@ mod settings;
 mod simulated;
 mod sipp;
 mod speech;
+mod trunks;
 mod wrong_input;

@@ -413,8 +413,10 @@ impl Session {
         stats.unrecorded = self.tape.as_ref().map_or(0, Tape::lost) + self.reel.lost();
         stats.unauthentic = self.unauthentic;
         let one_way = self.reports.round_trip().map_or(0.0, |trip| trip.as_secs_f32() * 500.0);
-        stats.remote_mos =
-            self.reports.remote_loss(self.first, stats.packets_sent).map(|lost| mos(lost, one_way + OWN_DELAY_MS));
+        stats.remote_mos = self
+            .reports
+            .remote_loss(self.first, stats.packets_sent)
+            .map(|lost| mos(lost, one_way + OWN_DELAY_MS));
         stats.mos = self.receiver.missing().map_or(0.0, |missing| mos(missing, one_way + OWN_DELAY_MS));
         stats
     }

@@ -29,6 +29,7 @@ use crate::speech::Speech;
 use crate::store::{Keep, MasterKey, Store, StoreError, TrunkRow};
 use crate::switch::{self, Switch};
 use crate::time::now_ms;
+use crate::upkeep::Upkeep;
 use crate::upload::Uploads;
 use crate::webhook;
 
@@ -49,6 +50,8 @@ pub struct App {
     pub store: Store,
     /// The call loop.
     pub switch: Switch,
+    /// Registrations and health of the trunks.
+    pub upkeep: Upkeep,
     /// Text to speech.
     pub speech: Speech,
     /// Uploaded audio.
@@ -130,6 +133,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         grace_s = app.config.drain_grace.as_secs(),
         "stopping: no new calls"
     );
+    app.upkeep.stop().await;
     tokio::select! {
         () = app.switch.drain(app.config.drain_grace) => {}
         _ = terminate.recv() => tracing::warn!("stopping at once"),
@@ -197,7 +201,10 @@ async fn start(
         true => Some(simulate(&config, &media, &switch).await?),
         false => None,
     };
+    let upkeep = Upkeep::new(switch.clone(), store.clone());
+    upkeep.refresh();
     let app = App {
+        upkeep,
         started_at: now_ms(),
         new_key: bootstrap.new_key,
         config,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::secret::Secret;
+use crate::trunk::TrunkSettings;
 
 /// The file read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "trunkline.toml";
@@ -96,13 +97,13 @@ pub enum LogFormat {
 }
 
 /// A SIP provider given in the settings (`SIP_PROVIDER_HOST` and its companions).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     /// Host name or address.
     pub host: String,
-    /// SIP port.
-    pub port: u16,
-    /// `udp` or `tcp`.
+    /// SIP port; see [`Provider::port`].
+    pub port: Option<u16>,
+    /// `udp`, `tcp` or `tls`.
     pub transport: String,
     /// User name of the digest.
     pub username: Option<String>,
@@ -110,17 +111,27 @@ pub struct Provider {
     pub password: Option<Secret>,
     /// The number shown to those called, where the call names none.
     pub caller_id: Option<String>,
+    /// How it wants to be spoken to.
+    pub settings: TrunkSettings,
+}
+
+impl Provider {
+    /// Its SIP port: 5060 unless set, 5061 over TLS.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(crate::trunk::default_port(&self.transport))
+    }
 }
 
 impl Default for Provider {
     fn default() -> Self {
         Self {
             host: String::new(),
-            port: 5060,
+            port: None,
             transport: "udp".into(),
             username: None,
             password: None,
             caller_id: None,
+            settings: TrunkSettings::default(),
         }
     }
 }
@@ -268,6 +279,9 @@ pub enum ConfigError {
         "a SIP provider is given without its host; set SIP_PROVIDER_HOST (or host in [provider]), or remove the rest"
     )]
     ProviderHost,
+    /// The provider's keys do not go together.
+    #[error("[provider] {0}")]
+    Provider(String),
     /// A trunk that cannot be reached from the loopback interface.
     #[error(
         "trunk {trunk} is outside this machine, but {key} is {listen}, which only this machine can reach; \
@@ -292,7 +306,7 @@ impl Config {
     ///
     /// Keys are `TRUNKLINE_<KEY>` in the environment (`TRUNKLINE_SPEECH_ENGINE` for `engine` in `[speech]`);
     /// `SIP_PROVIDER_HOST`, `SIP_PROVIDER_PORT`, `SIP_USERNAME`, `SIP_PASSWORD`, `SIP_TRANSPORT`, `SIP_CALLER_ID`,
-    /// `GOOGLE_API_KEY` and `OPENAI_API_KEY` are read too. An empty value is the default.
+    /// `SIP_OUTBOUND_PROXY`, `SIP_FROM_DOMAIN`, `SIP_REALM`, `SIP_REGISTER`, `GOOGLE_API_KEY` and `OPENAI_API_KEY` are read too. An empty value is the default.
     pub fn load(
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
@@ -305,8 +319,12 @@ impl Config {
             Err(error) => return Err(ConfigError::Read { path: path.into(), error }),
         }
         keys::apply_environment(&mut config, env)?;
-        if config.provider.as_ref().is_some_and(|p| p.host.is_empty()) {
-            return Err(ConfigError::ProviderHost);
+        if let Some(provider) = &config.provider {
+            if provider.host.is_empty() {
+                return Err(ConfigError::ProviderHost);
+            }
+            let checked = provider.settings.check(&provider.transport, provider.username.as_deref());
+            checked.map_err(ConfigError::Provider)?;
         }
         Ok(config)
     }

@@ -95,7 +95,7 @@ impl Endpoint {
 
     /// The path to `remote`: carries the address the kernel picks towards it, or the external one.
     pub fn path(&mut self, transport: Transport, remote: SocketAddr) -> io::Result<Path> {
-        Ok(Path { transport, local: self.routes.local(remote)?, remote })
+        Ok(Path::new(transport, self.routes.local(remote)?, remote))
     }
 
     /// The protocol core, for its verbs and figures.
@@ -138,7 +138,7 @@ impl Endpoint {
             match self.udp.recv_from(&mut self.buffer) {
                 Ok((n, remote)) => {
                     let Ok(local) = self.routes.local(remote) else { continue };
-                    let path = Path { transport: Transport::Udp, local, remote };
+                    let path = Path::new(Transport::Udp, local, remote);
                     let bytes = self.buffer.get(..n).unwrap_or_default();
                     self.sip.handle_input(Input::Datagram { path, bytes }, now);
                 }
@@ -161,11 +161,11 @@ impl Endpoint {
                 Output::Send { path, bytes } => {
                     let sent = match path.transport {
                         Transport::Udp => self.send_datagram(&bytes, path.remote),
-                        Transport::Tcp => self.send_stream(&bytes, path.remote),
+                        Transport::Tcp | Transport::Tls => self.send_stream(&bytes, path.remote),
                     };
                     if let Err(error) = sent {
                         tracing::debug!(%error, transport = ?path.transport, "a SIP message could not be sent");
-                        self.sip.handle_input(Input::SendFailed { path }, now);
+                        self.sip.handle_input(Input::SendFailed { path, reason: &error.to_string() }, now);
                     }
                 }
             }
@@ -237,7 +237,7 @@ impl Endpoint {
         }
         if ready.is_readable() || ready.is_read_closed() {
             let Ok(local) = self.routes.local(remote) else { return };
-            let path = Path { transport: Transport::Tcp, local, remote };
+            let path = Path::new(Transport::Tcp, local, remote);
             loop {
                 let Some(connection) = self.connections.get_mut(key) else { return };
                 match connection.stream.read(&mut self.buffer) {
@@ -258,7 +258,7 @@ impl Endpoint {
     /// A connection that never came about: nothing was sent on it.
     fn fail(&mut self, remote: SocketAddr, now: Instant) {
         if let Some(path) = self.forget(remote) {
-            self.sip.handle_input(Input::SendFailed { path }, now);
+            self.sip.handle_input(Input::SendFailed { path, reason: "" }, now);
         }
     }
 
@@ -273,7 +273,7 @@ impl Endpoint {
         let mut connection = self.connections.try_remove(key)?;
         let _ = self.registry.deregister(&mut connection.stream);
         let local = self.routes.local(remote).ok()?;
-        Some(Path { transport: Transport::Tcp, local, remote })
+        Some(Path::new(Transport::Tcp, local, remote))
     }
 }
 

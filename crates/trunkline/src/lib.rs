@@ -28,5 +28,6 @@ pub mod switch;
 pub mod time;
 pub mod timers;
 pub mod trunk;
+pub mod upkeep;
 pub mod upload;
 pub mod webhook;

@@ -229,11 +229,14 @@ fn plan(
     let trunk = by_id.as_deref().or(trunk);
     let request = call::Request { destination, caller_id: from, trunk, direct };
     let routes: Vec<call::Trunk> = trunks.iter().map(TrunkRow::route).collect();
-    call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
-        let status =
-            if matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk") { 400 } else { 403 };
-        Refused::new(status, refusal.code(), refusal.to_string())
-    })
+    let mut attempts =
+        call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
+            let is_ours = matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk");
+            Refused::new(if is_ours { 400 } else { 403 }, refusal.code(), refusal.to_string())
+        })?;
+    // A trunk that is down is tried all the same, but last: it may be back, or be the only one.
+    attempts.sort_by_key(|attempt| trunk_of(attempt, trunks).is_some_and(|row| app.upkeep.is_down(row.id)));
+    Ok(attempts)
 }
 
 /// Whom the account may call: what it or the server is set to, else the country its own trunk is from.
@@ -302,12 +305,8 @@ async fn dial(
     let Strategy::SipInvite = attempt.strategy;
     match attempt.kind {
         AttemptKind::Trunk(_) => {
-            let row = attempt
-                .trunk
-                .as_deref()
-                .and_then(Id::parse)
-                .and_then(|id| trunks.iter().find(|t| t.id == id));
-            let row = row.ok_or_else(|| Refused::bad("unknown_trunk", "The trunk is gone."))?;
+            let row = trunk_of(attempt, trunks)
+                .ok_or_else(|| Refused::bad("unknown_trunk", "The trunk is gone."))?;
             match row.kind {
                 TrunkKind::Simulated => Ok(vec![simulated(app, call, attempt, row)?]),
                 TrunkKind::Sip => over_trunk(app, attempt, row).await,
@@ -316,6 +315,11 @@ async fn dial(
         AttemptKind::Direct => Ok(vec![direct(app, attempt).await?]),
         AttemptKind::User => Err(Refused::bad("user_not_registered", "No phone of this user is registered.")),
     }
+}
+
+fn trunk_of<'a>(attempt: &call::Attempt, trunks: &'a [TrunkRow]) -> Option<&'a TrunkRow> {
+    let id = Id::parse(attempt.trunk.as_deref()?)?;
+    trunks.iter().find(|trunk| trunk.id == id)
 }
 
 fn simulated(app: &App, call: Option<Id>, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
@@ -355,9 +359,10 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
         )
         .hint("Name the number to call from, or set the trunk's caller_id."));
     };
-    let lines = trunk::lines(row, &attempt.destination, caller, &[]);
-    let (host, port) = row.settings.next_hop(&row.host, row.port, &row.transport);
-    let targets = match resolve(app, &host, port, trunk::transport(&row.transport)).await {
+    let registered = app.upkeep.known(row.id).registration;
+    let lines = trunk::lines(row, &attempt.destination, caller, &registered.service_route);
+    let (host, port) = trunk::next_hop(row, &lines.route);
+    let targets = match resolve(app.switch.address(), &host, port, trunk::transport(&row.transport)).await {
         Ok(targets) => targets.into_iter().take(MOST_TARGETS).map(Ok).collect(),
         Err(why) => vec![Err(why)],
     };
@@ -401,7 +406,7 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
     let domain = &app.config.sip_domain;
     let caller = attempt.caller_id.as_deref().unwrap_or("trunkline");
     Ok(Dial {
-        target: resolve(app, &host_of(&uri), uri.port.unwrap_or(5060), transport)
+        target: resolve(app.switch.address(), &host_of(&uri), uri.port.unwrap_or(5060), transport)
             .await
             .and_then(|targets| targets.into_iter().next().ok_or_else(|| "it has no address".into())),
         request_uri: text.into(),
@@ -426,8 +431,13 @@ fn from_uri(caller: &str, host: &str) -> String {
 }
 
 /// The peer's addresses, of the family SIP is bound to, at least one; the text says why there is none.
-async fn resolve(app: &App, host: &str, port: u16, transport: sip::Transport) -> Result<Vec<Target>, String> {
-    let listen = app.switch.address().ip();
+pub(crate) async fn resolve(
+    listen: SocketAddr,
+    host: &str,
+    port: u16,
+    transport: sip::Transport,
+) -> Result<Vec<Target>, String> {
+    let listen = listen.ip();
     let found: Vec<SocketAddr> = match tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, port)))
         .await
     {

@@ -105,6 +105,8 @@ pub struct Calling {
     /// Whether any 101 to 199 came.
     pub provisional: bool,
     pub challenged: bool,
+    /// What the transport said when it could not carry the INVITE.
+    pub trouble: String,
 }
 
 pub enum Cancel {

@@ -11,10 +11,12 @@ mod event;
 mod in_dialog;
 mod input;
 mod leg;
+mod outside;
 mod refer;
 mod reoffer;
 mod reply;
 mod saved;
+mod size;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -26,6 +28,7 @@ mod within;
 pub use config::{Config, Refresher, Reliable, SessionTimer, Stats};
 pub use event::{By, Ended, Event, Failure, FailureKind, Input, Output};
 pub use leg::{Invite, LegId};
+pub use outside::{Outside, RequestId};
 pub use saved::Saved;
 
 use crate::error::Error;
@@ -35,6 +38,8 @@ use crate::timing::Timing;
 use crate::transaction::{ClientTransaction, Due};
 use crate::{Path, header, lex};
 use leg::{Legs, State};
+use outside::Series;
+use size::UdpOnly;
 use timers::{Target, Timers};
 use transactions::{Client, ClientKey, Purpose, ServerId, Servers};
 
@@ -59,6 +64,8 @@ pub struct Endpoint {
     servers: Servers,
     streams: BTreeMap<Path, Framer>,
     timers: Timers,
+    outside: Series,
+    udp_only: UdpOnly,
     outputs: VecDeque<Output>,
     stats: Stats,
 }
@@ -79,6 +86,8 @@ impl Endpoint {
             servers: Servers::default(),
             streams: BTreeMap::new(),
             timers: Timers::default(),
+            outside: Series::default(),
+            udp_only: UdpOnly::default(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -91,9 +100,12 @@ impl Endpoint {
             Input::Stream { path, bytes } => self.on_stream(path, bytes, now),
             Input::Closed { path } => {
                 self.streams.remove(&path);
-                self.fail_path(path, ClientTransaction::is_unanswered);
+                self.fail_path(path, "the connection was closed", ClientTransaction::is_unanswered);
             }
-            Input::SendFailed { path } => self.fail_path(path, ClientTransaction::is_pending),
+            Input::SendFailed { path, reason } => {
+                self.back_to_udp(path, now);
+                self.fail_path(path, reason, ClientTransaction::is_pending);
+            }
         }
     }
 
@@ -151,30 +163,34 @@ impl Endpoint {
                 let (path, request) = (client.transaction.path(), client.transaction.request().clone());
                 self.send_again(path, request);
             }
-            Due::TimedOut | Due::Finished => return self.end_client(key, FailureKind::Timeout),
+            Due::TimedOut | Due::Finished => return self.end_client(key, FailureKind::Timeout, ""),
         }
         self.arm_client(key);
     }
 
     /// Ends a client transaction. A leg that still waits for it got no final response, or none it could read.
-    fn end_client(&mut self, key: ClientKey, kind: FailureKind) {
+    fn end_client(&mut self, key: ClientKey, kind: FailureKind, trouble: &str) {
         self.timers.set(Target::Client(key), None);
         let Some(client) = self.clients.remove(&key) else { return };
-        if let Purpose::Invite { leg, .. } = client.purpose {
-            let sent = kind != FailureKind::Transport
-                || !client.transaction.is_unanswered()
-                || !client.transaction.is_first_transmission(&self.timing);
-            self.fail_calling(leg, key, kind, sent);
+        match client.purpose {
+            Purpose::Invite { leg, .. } => {
+                let sent = kind != FailureKind::Transport
+                    || !client.transaction.is_unanswered()
+                    || !client.transaction.is_first_transmission(&self.timing);
+                self.fail_calling(leg, key, kind, sent, trouble);
+            }
+            Purpose::Outside(asked) => self.finish_outside(*asked, Err(kind), trouble),
+            Purpose::Settled | Purpose::Bye(_) => {}
         }
     }
 
     /// Fails the client transactions on `path` that are still `waiting`.
-    fn fail_path(&mut self, path: Path, waiting: impl Fn(&ClientTransaction) -> bool) {
+    fn fail_path(&mut self, path: Path, trouble: &str, waiting: impl Fn(&ClientTransaction) -> bool) {
         let on_path = |client: &Client| client.transaction.path() == path && waiting(&client.transaction);
         let failed: Vec<ClientKey> =
             self.clients.iter().filter(|(_, client)| on_path(client)).map(|(key, _)| *key).collect();
         for key in failed {
-            self.end_client(key, FailureKind::Transport);
+            self.end_client(key, FailureKind::Transport, trouble);
         }
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::LegId;
 use super::auth::Auth;
+use super::outside::Asked;
 use crate::Path;
 use crate::dialog::Dialog;
 use crate::message::View;
@@ -43,6 +44,8 @@ impl ClientKey {
 pub struct Client {
     pub transaction: ClientTransaction,
     pub purpose: Purpose,
+    /// The same request over UDP, when only its size made it take TCP.
+    pub over_udp: Option<Box<(Path, Bytes)>>,
 }
 
 pub enum Purpose {
@@ -52,6 +55,8 @@ pub enum Purpose {
     Settled,
     /// The leg is gone already; the dialog stays to answer a challenge.
     Bye(Box<Farewell>),
+    /// A request outside dialogs, whose user waits for the response.
+    Outside(Box<Asked>),
 }
 
 /// The ACK of one 2xx; of several when the INVITE was forked.

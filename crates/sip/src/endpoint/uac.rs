@@ -65,6 +65,7 @@ impl Endpoint {
             heard: false,
             provisional: false,
             challenged: false,
+            trouble: String::new(),
         };
         let leg = self.legs.insert(call_id, tag, State::Calling(Box::new(calling)));
         self.send_invite(leg, now);
@@ -94,7 +95,7 @@ impl Endpoint {
         );
     }
 
-    fn start_client(
+    pub(super) fn start_client(
         &mut self,
         key: ClientKey,
         kind: Kind,
@@ -103,8 +104,9 @@ impl Endpoint {
         purpose: Purpose,
         now: Instant,
     ) {
+        let (path, request, over_udp) = self.by_size(path, request, now);
         let transaction = ClientTransaction::new(kind, path, request.clone(), &self.timing, now);
-        self.clients.insert(key, Client { transaction, purpose });
+        self.clients.insert(key, Client { transaction, purpose, over_udp });
         self.arm_client(key);
         self.send(path, request);
     }
@@ -135,7 +137,8 @@ impl Endpoint {
     /// ACKs a 2xx, again if it came before. The first makes the dialog; what another branch of a fork answers is
     /// hung up at once.
     pub(super) fn on_answer(&mut self, leg: LegId, key: ClientKey, view: &View<'_>, now: Instant) {
-        let Some(Client { transaction, purpose: Purpose::Invite { acks, .. } }) = self.clients.get_mut(&key)
+        let Some(Client { transaction, purpose: Purpose::Invite { acks, .. }, .. }) =
+            self.clients.get_mut(&key)
         else {
             return;
         };
@@ -216,10 +219,18 @@ impl Endpoint {
     }
 
     /// Fails a leg if it still waits for the INVITE that ended.
-    pub(super) fn fail_calling(&mut self, leg: LegId, key: ClientKey, kind: FailureKind, sent: bool) {
+    pub(super) fn fail_calling(
+        &mut self,
+        leg: LegId,
+        key: ClientKey,
+        kind: FailureKind,
+        sent: bool,
+        trouble: &str,
+    ) {
         let Some(calling) = self.calling(leg).filter(|calling| calling.transaction == key) else { return };
         let kind = if matches!(calling.cancel, Cancel::No) { kind } else { FailureKind::Canceled };
         let sent = sent || calling.challenged;
+        trouble.clone_into(&mut calling.trouble);
         self.fail(leg, kind, sent, None);
     }
 
@@ -227,12 +238,13 @@ impl Endpoint {
     fn fail(&mut self, id: LegId, kind: FailureKind, sent: bool, response: Option<&View<'_>>) {
         let Some(calling) = self.calling(id) else { return };
         let (provisional, challenged) = (calling.provisional, calling.challenged);
+        let trouble = std::mem::take(&mut calling.trouble);
         self.legs.remove(id);
         let refusal = response.filter(|view| view.status().is_some_and(|status| status >= 300));
         let failure = Failure {
             kind,
             status: refusal.and_then(View::status),
-            phrase: refusal.map(|view| view.reason().to_owned()).unwrap_or_default(),
+            phrase: refusal.map_or(trouble, |view| view.reason().to_owned()),
             reason: refusal.and_then(|view| Reason::most_telling(view.values(Name::Reason))),
             retry_after_s: refusal.and_then(retry_after),
             contacts: Vec::new(),
@@ -286,7 +298,7 @@ impl Endpoint {
         let cseq = dialog.next_cseq();
         let path = dialog.next_hop(|path| self.streams.contains_key(path));
         let mut builder = dialog.request("BYE", &dialog::via(&path, &key.branch()), cseq);
-        for (name, value) in auth.headers("BYE", dialog.request_uri(), &cnonce) {
+        for (name, value) in auth.headers("BYE", dialog.request_uri(), b"", &cnonce) {
             builder = builder.header(name, &value);
         }
         let request = builder
@@ -359,7 +371,7 @@ fn write_invite(calling: &mut Calling, call_id: &str, tag: u64, cnonce: &str, us
         .header("Call-ID", call_id)
         .header("CSeq", &format!("{cseq} INVITE"))
         .header("Contact", &dialog::contact(invite.contact_user.as_deref(), &invite.path));
-    for (name, value) in auth.headers("INVITE", &invite.request_uri, cnonce) {
+    for (name, value) in auth.headers("INVITE", &invite.request_uri, &invite.body, cnonce) {
         builder = builder.header(name, &value);
     }
     builder = builder.header("Allow", ALLOW).header("Accept", SDP).header("User-Agent", user_agent);

@@ -149,12 +149,12 @@ pub(super) const KEYS: &[Key] = &[
     .alias("SIP_PROVIDER_HOST"),
     Key::new("provider.port", "a port from 1 to 65535", |c, v| {
         let port = v.parse().ok().filter(|port| *port != 0)?;
-        put(&mut provider(c).port, port)
+        put(&mut provider(c).port, Some(port))
     })
     .alias("SIP_PROVIDER_PORT"),
-    Key::new("provider.transport", "udp or tcp", |c, v| {
+    Key::new("provider.transport", "udp, tcp or tls", |c, v| {
         let transport = v.to_ascii_lowercase();
-        ["udp", "tcp"].contains(&&*transport).then(|| provider(c).transport = transport)
+        ["udp", "tcp", "tls"].contains(&&*transport).then(|| provider(c).transport = transport)
     })
     .alias("SIP_TRANSPORT"),
     Key::new("provider.username", TEXT, |c, v| word(v).map(|v| provider(c).username = Some(v)))
@@ -167,6 +167,35 @@ pub(super) const KEYS: &[Key] = &[
         word(v).map(|v| provider(c).caller_id = Some(v))
     })
     .alias("SIP_CALLER_ID"),
+    Key::new("provider.proxy", "a host or host:port, without sip:", |c, v| setting(c, "proxy", v.into()))
+        .alias("SIP_OUTBOUND_PROXY"),
+    Key::new("provider.request_domain", "a domain or IP address", |c, v| {
+        setting(c, "request_domain", v.into())
+    }),
+    Key::new("provider.from_domain", "a domain or IP address", |c, v| setting(c, "from_domain", v.into()))
+        .alias("SIP_FROM_DOMAIN"),
+    Key::new("provider.realm", "a digest realm", |c, v| setting(c, "realm", v.into())).alias("SIP_REALM"),
+    Key::new("provider.register", BOOLEAN, |c, v| {
+        let mut register = false;
+        boolean(&mut register, v)?;
+        setting(c, "register", register.into())
+    })
+    .alias("SIP_REGISTER"),
+    Key::new("provider.ping_s", "seconds from 5 to 3600", |c, v| {
+        setting(c, "ping_s", v.parse::<u32>().ok()?.into())
+    }),
+    Key::new("provider.identity", "from, pai or rpid", |c, v| setting(c, "identity", v.into())),
+    Key::new("provider.codecs", "a list of pcmu, pcma, g722, opus", |c, v| {
+        setting(c, "codecs", v.split(',').map(str::trim).collect())
+    }),
+    Key::new("provider.dtmf", "rfc4733, info or inband", |c, v| setting(c, "dtmf", v.into())),
+    Key::new("provider.srtp", "none, optional or required", |c, v| setting(c, "srtp", v.into())),
+    Key::new("provider.channels", "a number from 1 to 100000", |c, v| {
+        setting(c, "channels", v.parse::<u32>().ok()?.into())
+    }),
+    Key::new("provider.calls_per_second", "a number from 0.01 to 1000", |c, v| {
+        setting(c, "calls_per_second", v.parse::<f32>().ok()?.into())
+    }),
     Key::new("speech.engine", "auto, flite, espeak, google or openai", |c, v| {
         let engine = match v {
             "auto" => EngineChoice::Auto,
@@ -282,6 +311,15 @@ fn near(given: &str, known: impl Iterator<Item = String>) -> Option<String> {
 
 fn provider(config: &mut Config) -> &mut Provider {
     config.provider.get_or_insert_default()
+}
+
+/// Sets one of the provider's trunk settings; what depends on its other keys is checked once all are read.
+fn setting(config: &mut Config, key: &str, value: serde_json::Value) -> Option<()> {
+    let provider = provider(config);
+    let settings = provider.settings.changed(&serde_json::Map::from_iter([(key.to_owned(), value)])).ok()?;
+    // As if over TLS and with a user name, which may come later.
+    settings.check("tls", Some("-")).ok()?;
+    put(&mut provider.settings, settings)
 }
 
 fn secret(text: &str) -> Secret {

@@ -7,6 +7,7 @@ use media::sdp::{self, Negotiated};
 use serde_json::json;
 use sip::LegId;
 
+use super::Answer;
 use super::entry::{LegKey, Line};
 use super::run::Loop;
 use crate::store::Write;
@@ -17,6 +18,14 @@ impl Loop {
             sip::Event::Incoming { leg, .. } => {
                 // No number leads anywhere yet: refused quietly, as an unknown number.
                 let _ = self.parts.endpoint.sip().reject(*leg, 404, &[], now);
+                return;
+            }
+            sip::Event::Response { .. } => {
+                if let sip::Event::Response { id, result, trouble } = event
+                    && let Some(reply) = self.asked.remove(&id)
+                {
+                    let _ = reply.send(Answer { result, trouble });
+                }
                 return;
             }
             sip::Event::Ringing { leg, .. }
@@ -81,6 +90,7 @@ impl Loop {
             | sip::Event::Reoffered { .. }
             | sip::Event::ReferProgress { .. }
             | sip::Event::Incoming { .. }
+            | sip::Event::Response { .. }
             | sip::Event::SavedEnded { .. } => {}
         }
     }

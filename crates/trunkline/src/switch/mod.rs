@@ -110,6 +110,40 @@ pub struct Target {
     pub remote: SocketAddr,
 }
 
+impl Target {
+    /// A peer over UDP.
+    pub fn udp(remote: SocketAddr) -> Self {
+        Self { transport: sip::Transport::Udp, remote }
+    }
+}
+
+/// What became of a request outside calls.
+#[derive(Debug)]
+pub struct Answer {
+    /// The final response, or why there is none.
+    pub result: Result<sip::Message, sip::FailureKind>,
+    /// What the transport said when it could not carry the request; else empty.
+    pub trouble: String,
+}
+
+impl Answer {
+    fn none(trouble: String) -> Self {
+        Self { result: Err(sip::FailureKind::Transport), trouble }
+    }
+
+    /// Why there is no response, in words without a full stop.
+    pub fn why(&self) -> String {
+        let told = match &self.result {
+            Err(sip::FailureKind::Timeout) => "no answer came",
+            _ => "no connection could be made",
+        };
+        match self.trouble.trim_end_matches('.') {
+            "" => told.into(),
+            trouble => trouble.into(),
+        }
+    }
+}
+
 /// A call that was taken.
 #[derive(Clone, Debug)]
 pub struct Placed {
@@ -134,6 +168,8 @@ pub(crate) enum Command {
     Live(Id, Live, oneshot::Sender<Result<(), Refused>>),
     Heard(Id, Heard),
     Limit(Id, call::Limits),
+    Path(Target, oneshot::Sender<io::Result<sip::Path>>),
+    Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     HangUpAll,
     Exit,
 }
@@ -245,6 +281,26 @@ impl Switch {
     /// Sets a trunk's limits for those who wait for it already.
     pub fn limit(&self, trunk: Id, limits: call::Limits) {
         let _ = self.send(Command::Limit(trunk, limits));
+    }
+
+    /// The way to a target: which address of ours it sees.
+    pub async fn path(&self, target: Target) -> Result<sip::Path, String> {
+        let (reply, path) = oneshot::channel();
+        self.send(Command::Path(target, reply)).map_err(|refused| refused.message)?;
+        match path.await {
+            Ok(path) => path.map_err(|error| error.to_string()),
+            Err(_) => Err(stopping().message),
+        }
+    }
+
+    /// Sends a request outside calls, such as OPTIONS or REGISTER; answers once its final response has come, which may
+    /// take half a minute.
+    pub async fn ask(&self, request: sip::Outside) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        match self.send(Command::Ask(Box::new(request), reply)) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Answer::none(stopping().message)),
+            Err(refused) => Answer::none(refused.message),
+        }
     }
 
     /// How many calls a trunk has.

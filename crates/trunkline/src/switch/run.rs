@@ -19,7 +19,7 @@ use super::admission::{Admission, Lag};
 use super::describe::describe;
 use super::entry::{Clips, Entry, Leg, LegKey};
 use super::turns::Turns;
-use super::{Command, Place, Placed, Shared};
+use super::{Answer, Command, Place, Placed, Shared};
 use crate::endpoint::Endpoint;
 use crate::id::Id;
 use crate::refused::Refused;
@@ -56,6 +56,8 @@ pub(super) struct Loop {
     pub(super) unwritten: VecDeque<Write>,
     /// Legs of an earlier run that are being ended: Call-ID and call.
     pub(super) restored: HashMap<String, Id>,
+    /// Requests outside calls that have no final response yet; as many as there may be transactions.
+    pub(super) asked: HashMap<sip::RequestId, oneshot::Sender<Answer>>,
     lag: Lag,
     exit: bool,
 }
@@ -72,6 +74,7 @@ impl Loop {
             timers: Timers::new(),
             turns: Turns::default(),
             restored: HashMap::new(),
+            asked: HashMap::new(),
             unwritten: VecDeque::new(),
             exit: false,
         }
@@ -169,6 +172,10 @@ impl Loop {
                 self.finish_if_complete(key, now);
             }
             Command::Limit(trunk, limits) => self.set_limits(trunk, limits, now),
+            Command::Path(target, reply) => {
+                let _ = reply.send(self.parts.endpoint.path(target.transport, target.remote));
+            }
+            Command::Ask(request, reply) => self.ask(*request, reply, now),
             Command::HangUpAll => {
                 for key in self.calls.iter().map(|(key, _)| key).collect::<Vec<_>>() {
                     self.tell(
@@ -179,6 +186,13 @@ impl Loop {
                 }
             }
             Command::Exit => self.exit = true,
+        }
+    }
+
+    fn ask(&mut self, request: sip::Outside, reply: oneshot::Sender<Answer>, now: Instant) {
+        match self.parts.endpoint.sip().request(request, now) {
+            Ok(id) => drop(self.asked.insert(id, reply)),
+            Err(error) => drop(reply.send(Answer::none(error.to_string()))),
         }
     }
 

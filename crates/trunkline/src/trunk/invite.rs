@@ -71,6 +71,18 @@ pub fn peer_uri(row: &TrunkRow) -> String {
     format!("sip:{}{}", request_domain(row), transport_parameter(&row.transport))
 }
 
+/// Host and port a request is sent to: those of the first Route value (RFC 3261 section 8.1.2), else the trunk's own.
+pub fn next_hop(row: &TrunkRow, route: &[String]) -> (String, u16) {
+    let first = route.first().and_then(|value| sip::NameAddr::parse(value).ok());
+    let uri = first.as_ref().and_then(|value| value.sip_uri().ok());
+    let Some(uri) = uri else { return (row.host.clone(), row.port) };
+    let host = match uri.host {
+        sip::Host::Ip(ip) => ip.to_string(),
+        sip::Host::Domain(name) => name.to_owned(),
+    };
+    (host, uri.port.unwrap_or(default_port(&row.transport)))
+}
+
 /// The outbound proxy first, then the Service-Route.
 pub fn route(settings: &TrunkSettings, transport: &str, service_route: &[String]) -> Vec<String> {
     let proxy = settings.proxy.as_deref().and_then(host_port).map(|(host, port)| {
@@ -110,33 +122,7 @@ fn transport_parameter(transport: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Id;
-    use crate::trunk::Refresher;
-
-    fn row(change: impl FnOnce(&mut TrunkRow)) -> TrunkRow {
-        let mut row = TrunkRow {
-            id: Id::parse("65a1f0c2a4b1c2d3e4f50600").unwrap(),
-            account: 0,
-            name: "acme".into(),
-            kind: call::TrunkKind::Sip,
-            host: "sip.carrier.example".into(),
-            port: 5060,
-            transport: "udp".into(),
-            username: Some("4915".into()),
-            password: None,
-            digest: "md5".into(),
-            number_form: "+e164".into(),
-            prefix: None,
-            caller_id: Some("+12025550100".into()),
-            priority: 0,
-            is_default: true,
-            enabled: true,
-            settings: TrunkSettings::default(),
-            created_at: 0,
-        };
-        change(&mut row);
-        row
-    }
+    use crate::trunk::{Refresher, tests_row as row};
 
     fn written(row: &TrunkRow, caller: &str, service_route: &[&str]) -> String {
         let service_route: Vec<String> = service_route.iter().map(|it| (*it).to_owned()).collect();
@@ -208,8 +194,7 @@ mod tests {
         });
         insta::assert_snapshot!(written(&row, OTHER, &["<sip:orig@core.carrier.example;lr>"]), @"");
         assert_eq!(row.credentials().and_then(|it| it.realm).as_deref(), Some("carrier"));
-        let hop = row.settings.next_hop(&row.host, row.port, &row.transport);
-        assert_eq!(hop, ("edge.carrier.example".into(), 5070));
+        assert_eq!(next_hop(&row, &route(&row.settings, "udp", &[])), ("edge.carrier.example".into(), 5070));
         assert_eq!(own_uri(&row), "sip:4915@acme.example");
         assert_eq!(peer_uri(&row), "sip:acme.carrier.example");
     }
@@ -229,6 +214,8 @@ mod tests {
             assert_eq!(lines(&row, "x", OWN, &[]).request_uri, expected);
         }
         let plain = row(|_| {});
+        assert_eq!(next_hop(&plain, &[]), ("sip.carrier.example".into(), 5060));
+        assert_eq!(next_hop(&plain, &["<sip:[2001:db8::1];lr>".into()]), ("2001:db8::1".into(), 5060));
         assert_eq!(lines(&plain, "sip:bob@elsewhere.example", OWN, &[]).to_uri, "sip:bob@elsewhere.example");
     }
 

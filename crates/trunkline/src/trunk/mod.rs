@@ -13,7 +13,7 @@ mod check;
 mod invite;
 
 pub use check::host_port;
-pub use invite::{Lines, lines, own_uri, peer_uri, route};
+pub use invite::{Lines, lines, next_hop, own_uri, peer_uri, route};
 
 /// How a carrier is spoken to, where it differs from its host, port and credentials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -281,14 +281,6 @@ impl TrunkSettings {
     pub fn from_domain<'a>(&'a self, host: &'a str) -> &'a str {
         self.from_domain.as_deref().unwrap_or_else(|| self.request_domain(host))
     }
-
-    /// Host and port that requests are sent to, for a trunk at `host` and `port`.
-    pub fn next_hop(&self, host: &str, port: u16, transport: &str) -> (String, u16) {
-        match self.proxy.as_deref().and_then(host_port) {
-            Some((proxy, given)) => (proxy, given.unwrap_or(default_port(transport))),
-            None => (host.to_owned(), port),
-        }
-    }
 }
 
 /// The port of a transport where none is given (RFC 3261 section 19.1.2).
@@ -298,10 +290,7 @@ pub fn default_port(transport: &str) -> u16 {
 
 /// The transport by its name.
 pub fn transport(name: &str) -> sip::Transport {
-    match name {
-        "tcp" => sip::Transport::Tcp,
-        _ => sip::Transport::Udp,
-    }
+    sip::Transport::of_param(name).unwrap_or(sip::Transport::Udp)
 }
 
 /// A host as URIs write it: IPv6 addresses in brackets.
@@ -324,3 +313,5 @@ fn merge(document: &mut Value, change: &Map<String, Value>) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::row as tests_row;

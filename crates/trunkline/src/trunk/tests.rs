@@ -1,6 +1,34 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::id::Id;
+use crate::store::TrunkRow;
+
+/// A common trunk, changed.
+pub(crate) fn row(change: impl FnOnce(&mut TrunkRow)) -> TrunkRow {
+    let mut row = TrunkRow {
+        id: Id::parse("65a1f0c2a4b1c2d3e4f50600").unwrap(),
+        account: 0,
+        name: "acme".into(),
+        kind: call::TrunkKind::Sip,
+        host: "sip.carrier.example".into(),
+        port: 5060,
+        transport: "udp".into(),
+        username: Some("4915".into()),
+        password: None,
+        digest: "md5".into(),
+        number_form: "+e164".into(),
+        prefix: None,
+        caller_id: Some("+12025550100".into()),
+        priority: 0,
+        is_default: true,
+        enabled: true,
+        settings: TrunkSettings::default(),
+        created_at: 0,
+    };
+    change(&mut row);
+    row
+}
 
 fn changed(change: Value) -> Result<TrunkSettings, String> {
     let Value::Object(change) = change else { return Err("not an object".into()) };
@@ -133,7 +161,4 @@ fn hosts_and_ports_are_taken_apart() {
         let expected = expected.map(|(host, port)| (host.to_owned(), port));
         assert_eq!(host_port(text), expected, "{text}");
     }
-    let behind = TrunkSettings { proxy: Some("edge.example".into()), ..TrunkSettings::default() };
-    assert_eq!(behind.next_hop("sip.example", 5070, "tls"), ("edge.example".into(), 5061));
-    assert_eq!(TrunkSettings::default().next_hop("sip.example", 5070, "udp"), ("sip.example".into(), 5070));
 }

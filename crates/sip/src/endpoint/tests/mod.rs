@@ -28,11 +28,7 @@ struct Outputs {
 }
 
 fn path() -> Path {
-    Path {
-        transport: Transport::Udp,
-        local: "192.0.2.1:5060".parse().unwrap(),
-        remote: "192.0.2.9:5060".parse().unwrap(),
-    }
+    Path::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap(), "192.0.2.9:5060".parse().unwrap())
 }
 
 fn invite() -> Invite {

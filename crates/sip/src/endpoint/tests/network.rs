@@ -46,7 +46,7 @@ impl Pair {
     /// The way from one side to the other.
     pub fn path_from(&self, side: usize) -> Path {
         let address = |side| SocketAddr::from(([192, 0, 2, if side == 0 { 1 } else { 2 }], 5060));
-        Path { transport: self.transport, local: address(side), remote: address(1 - side) }
+        Path::new(self.transport, address(side), address(1 - side))
     }
 
     /// A number below `limit`.
@@ -114,7 +114,7 @@ impl Pair {
             let (path, bytes) = (self.path_from(to), &bytes[..]);
             let input = match self.transport {
                 Transport::Udp => Input::Datagram { path, bytes },
-                Transport::Tcp => Input::Stream { path, bytes },
+                Transport::Tcp | Transport::Tls => Input::Stream { path, bytes },
             };
             self.sides[to].handle_input(input, self.now);
         }

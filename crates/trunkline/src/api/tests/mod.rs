@@ -81,6 +81,7 @@ impl House {
         let report = Box::new(move |call, heard| reports.heard(call, heard));
         let greeting = media::Clip::tone(440.0, 200, 0.3);
         let app = App {
+            upkeep: crate::upkeep::Upkeep::new(switch.clone(), store.clone()),
             speech: Speech::new(&config.speech, folder.path().join("speech")),
             uploads: Uploads::new(folder.path().join("uploads")),
             sim: Some(Network::start(loopback, media, greeting, report).unwrap()),

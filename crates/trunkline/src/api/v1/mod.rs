@@ -61,6 +61,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(calls::recording))
         .routes(routes!(trunks::create, trunks::list))
         .routes(routes!(trunks::get, trunks::change, trunks::delete))
+        .routes(routes!(trunks::test))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .merge(webhooks::router())

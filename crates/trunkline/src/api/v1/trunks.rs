@@ -16,7 +16,9 @@ use crate::api::{Api, calls};
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::store::{NewTrunk, TrunkRow};
+use crate::switch::Load;
 use crate::trunk::{TrunkSettings, default_port};
+use crate::upkeep::{self, Reach, RegistrationWord, Step};
 
 /// How signalling reaches the provider.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
@@ -209,6 +211,11 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Opti
         "reliable_provisional": "supported", "ping_s": 30, "register": true, "register_expires_s": 3600,
         "channels": 10, "calls_per_second": null, "queue_s": 30,
     },
+    "registration": {
+        "state": "registered", "expires_at": "2026-01-01T01:00:00.000Z", "last_status": null, "text": null,
+    },
+    "health": { "state": "up", "since": "2026-01-01T00:00:00.000Z", "round_trip_ms": 21, "text": "200 OK" },
+    "calls": { "up": 3, "waiting": 0 },
     "created_at": "2026-01-01T00:00:00.000Z",
 }))]
 pub(super) struct Trunk {
@@ -233,13 +240,75 @@ pub(super) struct Trunk {
     default: bool,
     enabled: bool,
     settings: TrunkSettings,
+    registration: Registration,
+    health: Health,
+    calls: Load,
     #[schema(format = DateTime)]
     created_at: String,
 }
 
-impl From<TrunkRow> for Trunk {
-    fn from(row: TrunkRow) -> Self {
+/// Where the trunk's registration with its carrier stands.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Registration {
+    state: RegistrationWord,
+    /// Until when the carrier keeps it; it is refreshed before.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+    /// The status of the last refusal, while it matters.
+    #[schema(minimum = 300, maximum = 699)]
+    last_status: Option<u16>,
+    /// What went wrong last, while it matters.
+    text: Option<String>,
+}
+
+/// Whether the carrier is there, as its answers to OPTIONS tell (`ping_s`).
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Health {
+    state: Reach,
+    #[schema(format = DateTime)]
+    since: Option<String>,
+    round_trip_ms: Option<u32>,
+    /// The last answer, or why there was none.
+    text: Option<String>,
+}
+
+/// What came of trying a trunk.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "ok": false,
+    "steps": [{
+        "step": "dns", "ok": false, "ms": 0,
+        "detail": "sip.twilio.com is not the host of any trunk: Twilio drops what is sent there without a word.",
+        "hint": "A trunk's host is <name>.pstn.twilio.com.",
+    }],
+}))]
+pub(super) struct Tried {
+    /// Whether every step went well.
+    ok: bool,
+    steps: Vec<Step>,
+}
+
+impl Trunk {
+    fn new(api: &Api, row: TrunkRow) -> Self {
+        let known = api.app.upkeep.known(row.id);
+        let (registration, health) = (known.registration, known.health);
         Self {
+            registration: Registration {
+                state: registration.state,
+                expires_at: registration.expires_at.map(calls::time),
+                last_status: registration.last_status,
+                text: registration.text,
+            },
+            health: Health {
+                state: health.reach,
+                since: health.since.map(calls::time),
+                round_trip_ms: health.round_trip_ms,
+                text: health.text,
+            },
+            calls: api.app.switch.load(row.id),
             id: row.id.with("trunk"),
             account: row.account,
             name: row.name,
@@ -297,7 +366,9 @@ pub(super) async fn create(
         enabled: asked.enabled.unwrap_or(true),
         settings: asked.settings,
     };
-    let trunk = Trunk::from(api.app.store.create_trunk(new).await.map_err(store_failed)?);
+    let row = api.app.store.create_trunk(new).await.map_err(store_failed)?;
+    api.app.upkeep.refresh();
+    let trunk = Trunk::new(&api, row);
     Ok((StatusCode::CREATED, location(format!("/v1/trunks/{}", trunk.id)), Reply(trunk)))
 }
 
@@ -313,7 +384,7 @@ pub(super) async fn list(
 ) -> Result<Reply<Page<Trunk>>, Refused> {
     caller.may("trunks")?;
     let trunks = api.app.store.trunks(caller.account(whose.account)?);
-    Ok(Reply(Page { data: trunks.into_iter().map(Trunk::from).collect(), next: None }))
+    Ok(Reply(Page { data: trunks.into_iter().map(|row| Trunk::new(&api, row)).collect(), next: None }))
 }
 
 /// Get a trunk
@@ -329,7 +400,7 @@ pub(super) async fn get(
     Asked(whose): Asked<Whose>,
 ) -> Result<Reply<Trunk>, Refused> {
     caller.may("trunks")?;
-    find(&api, caller.account(whose.account)?, &id).map(|row| Reply(row.into()))
+    find(&api, caller.account(whose.account)?, &id).map(|row| Reply(Trunk::new(&api, row)))
 }
 
 /// Change a trunk
@@ -348,9 +419,14 @@ pub(super) async fn change(
     caller.may("trunks")?;
     let mut row = find(&api, caller.account(whose.account)?, &id)?;
     asked.apply(&mut row)?;
-    reachable(&api, &row.host)?;
+    if row.kind == call::TrunkKind::Sip {
+        reachable(&api, &row.host)?;
+    }
     match api.app.store.update_trunk(&row).await.map_err(store_failed)? {
-        true => find(&api, row.account, &row.id.to_string()).map(|row| Reply(row.into())),
+        true => {
+            api.app.upkeep.refresh();
+            find(&api, row.account, &row.id.to_string()).map(|row| Reply(Trunk::new(&api, row)))
+        }
         false => Err(body::unknown(&id, "trunk_not_found", "trunk")),
     }
 }
@@ -370,9 +446,36 @@ pub(super) async fn delete(
     caller.may("trunks")?;
     let row = find(&api, caller.account(whose.account)?, &id)?;
     match api.app.store.delete_trunk(Some(row.account), row.id).await.map_err(store_failed)? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => {
+            api.app.upkeep.refresh();
+            Ok(StatusCode::NO_CONTENT)
+        }
         false => Err(body::unknown(&id, "trunk_not_found", "trunk")),
     }
+}
+
+/// Test a trunk
+///
+/// DNS, connection, OPTIONS, and REGISTER where the trunk has a user name; nobody is called and nothing is changed.
+#[utoipa::path(post, path = "/v1/trunks/{id}/test", tag = "trunks",
+    params(("id" = String, Path, description = "Its id or its name."), Whose),
+    responses((status = OK, description = "What came of each step, and what to try where one failed.", body = Tried),
+              (status = "default", description = "Refused.", body = Problem,
+               content_type = "application/problem+json")))]
+pub(super) async fn test(
+    State(api): State<Api>,
+    caller: Caller,
+    Segment(id): Segment,
+    Asked(whose): Asked<Whose>,
+) -> Result<Reply<Tried>, Refused> {
+    caller.may("trunks")?;
+    let row = find(&api, caller.account(whose.account)?, &id)?;
+    if row.kind == call::TrunkKind::Simulated {
+        let message = "The simulated network runs inside this server: there is nothing to test.";
+        return Err(Refused::bad("simulated_trunk", message));
+    }
+    let steps = upkeep::probe(&row, &api.app.switch).await;
+    Ok(Reply(Tried { ok: steps.iter().all(|step| step.ok), steps }))
 }
 
 /// The account's trunk with this id or name.
