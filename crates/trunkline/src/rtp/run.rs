@@ -160,7 +160,7 @@ impl Loop {
                 let mut session = Box::new(Session::new(*setup, now));
                 session.live(leg.peer.is_some());
                 leg.session = Some(session);
-                self.pacer.insert(key);
+                self.pacer.insert(key, now);
             }
             Command::Update { id, negotiated } => {
                 if let Some(session) = self.session(id) {
