@@ -103,7 +103,7 @@ pub fn from_failure(failure: &LegFailure) -> (State, Cause) {
             (State::NoAnswer, because(reason::NO_RESPONSE, HangupBy::Carrier))
         }
         FailureKind::Timeout => (State::Failed, because(reason::NO_RESPONSE, HangupBy::Carrier)),
-        FailureKind::Transport => system(reason::CARRIER_UNREACHABLE),
+        FailureKind::Transport => with_detail(system(reason::CARRIER_UNREACHABLE), &failure.phrase),
         FailureKind::Canceled => (State::Canceled, because(reason::CANCELED, HangupBy::Caller)),
         FailureKind::Dns(said) => with_detail(system(reason::CARRIER_UNRESOLVED), said),
         FailureKind::Media(said) => with_detail(system(reason::MEDIA_FAILED), said),
@@ -175,11 +175,6 @@ pub(crate) fn media_failed(said: &str) -> Cause {
     let mut cause = because(reason::MEDIA_FAILED, HangupBy::System);
     append(&mut cause.text, said);
     cause
-}
-
-/// The cause of a call that the server found unfinished when it was started again.
-pub fn server_restarted() -> Cause {
-    because(reason::SERVER_RESTARTED, HangupBy::System)
 }
 
 /// The cause of a call that ended for this reason, nothing else being known about it.

@@ -99,7 +99,9 @@ pub(crate) const MEDIA_INCOMPATIBLE: Reason = reason(
     "media_incompatible",
     None,
     "There is no audio codec or encryption that both sides know.",
-    Some("Allow G.711 (PCMU or PCMA) without encryption at the other side."),
+    Some(
+        "Compare the trunk's codecs and srtp with what the other side allows; G.711 without encryption suits most.",
+    ),
 );
 pub(crate) const NO_RESPONSE: Reason = reason(
     "no_response",
@@ -228,12 +230,6 @@ pub(crate) const RTP_SILENCE: Reason = reason(
     Some(16),
     "No audio came from the other side.",
     Some("Check that the advertised RTP address and ports can be reached from outside."),
-);
-pub(crate) const SERVER_RESTARTED: Reason = reason(
-    "server_restarted",
-    Some(41),
-    "The server was stopped in the middle of the call and ended it when it was started again.",
-    Some("Call again."),
 );
 pub(crate) const SESSION_EXPIRED: Reason = reason(
     "session_expired",

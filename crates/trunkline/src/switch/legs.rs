@@ -60,9 +60,9 @@ impl Loop {
             }
             sip::Event::Answered { body, .. } => self.answered(at, &body, now),
             sip::Event::Failed { failure, .. } => {
-                let had_credentials = self.credentials_given(at);
+                let failure = self.translate(at, failure);
                 self.forget_leg(at, now);
-                self.tell_leg(at, LegInput::Failed(translate(failure, had_credentials)), now);
+                self.tell_leg(at, LegInput::Failed(failure), now);
             }
             sip::Event::Ended { ended, .. } => {
                 self.forget_leg(at, now);
@@ -114,11 +114,29 @@ impl Loop {
         self.tell(at.call, input, now);
     }
 
-    fn credentials_given(&self, at: LegKey) -> bool {
-        self.calls
-            .get(at.call)
-            .and_then(|entry| entry.dial(at))
-            .is_some_and(|dial| dial.credentials.is_some())
+    /// A failure in the call's terms: what is known of the trunk says more than the failure alone.
+    fn translate(&self, at: LegKey, failure: sip::Failure) -> LegFailure {
+        let dial = self.calls.get(at.call).and_then(|entry| entry.dial(at));
+        let target = dial.and_then(|dial| dial.target.as_ref().ok());
+        let over_tls = target.is_some_and(|target| target.transport == sip::Transport::Tls);
+        LegFailure {
+            kind: match failure.kind {
+                sip::FailureKind::Status => call::FailureKind::Status,
+                sip::FailureKind::Timeout => call::FailureKind::Timeout,
+                sip::FailureKind::Transport if over_tls && !failure.phrase.is_empty() => {
+                    call::FailureKind::Tls(failure.phrase.clone())
+                }
+                sip::FailureKind::Transport => call::FailureKind::Transport,
+                sip::FailureKind::Canceled => call::FailureKind::Canceled,
+            },
+            status: failure.status,
+            phrase: failure.phrase,
+            q850: failure.reason.and_then(q850),
+            provisional: failure.provisional,
+            sent: failure.sent,
+            challenged: failure.challenged,
+            had_credentials: dial.is_some_and(|dial| dial.credentials.is_some()),
+        }
     }
 
     fn line(&mut self, at: LegKey) -> Option<&mut Line> {
@@ -271,22 +289,4 @@ fn session(negotiated: Negotiated, record: bool, silence: Option<Duration>) -> R
         record,
         silence_after: silence,
     })
-}
-
-fn translate(failure: sip::Failure, had_credentials: bool) -> LegFailure {
-    LegFailure {
-        kind: match failure.kind {
-            sip::FailureKind::Status => call::FailureKind::Status,
-            sip::FailureKind::Timeout => call::FailureKind::Timeout,
-            sip::FailureKind::Transport => call::FailureKind::Transport,
-            sip::FailureKind::Canceled => call::FailureKind::Canceled,
-        },
-        status: failure.status,
-        phrase: failure.phrase,
-        q850: failure.reason.and_then(q850),
-        provisional: failure.provisional,
-        sent: failure.sent,
-        challenged: failure.challenged,
-        had_credentials,
-    }
 }
