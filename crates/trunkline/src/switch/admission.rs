@@ -108,15 +108,21 @@ impl Drop for Slot {
 pub(super) struct Lag {
     admission: Arc<Admission>,
     behind_since: Option<Instant>,
+    /// When the turn before ended.
+    last: Option<Instant>,
 }
 
 impl Lag {
     pub(super) fn new(admission: Arc<Admission>) -> Self {
-        Self { admission, behind_since: None }
+        Self { admission, behind_since: None, last: None }
     }
 
     /// Something that was due at `due` is being done only now, or a turn of the loop that began then ends now.
     pub(super) fn measure(&mut self, due: Instant, now: Instant) {
+        // A loop that had nothing to do in between has caught up.
+        if self.last.replace(now).is_some_and(|last| due.saturating_duration_since(last) > LAG) {
+            self.behind_since = None;
+        }
         if now.saturating_duration_since(due) < LAG {
             self.behind_since = None;
             return;
@@ -200,12 +206,13 @@ mod tests {
         // One long turn is no overload, nor are two apart.
         lag.measure(at(0), at(90));
         lag.measure(at(90), at(91));
-        lag.measure(at(91), at(190));
+        lag.measure(at(91), at(150));
+        lag.measure(at(180), at(190));
         assert_eq!(admits(190), None);
         for turn in 0..20 {
-            lag.measure(at(200 + turn * 10), at(206 + turn * 10));
+            lag.measure(at(300 + turn * 10), at(306 + turn * 10));
         }
-        assert_eq!(admits(400), Some("overloaded"));
+        assert_eq!(admits(500), Some("overloaded"));
         assert_eq!(admits(1000), None);
     }
 }

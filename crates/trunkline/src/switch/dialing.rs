@@ -22,8 +22,7 @@ impl Loop {
     /// Places a second leg; the one before it, if any, is gone.
     pub(super) fn dial_second(&mut self, key: usize, n: u32, route: u32, attempt: usize, now: Instant) {
         if let Some((before, _)) = self.calls.get(key).and_then(|entry| entry.second.as_ref()) {
-            let before = LegKey { call: key, second: Some(*before) };
-            self.end_second(before, now);
+            self.forget_leg(LegKey { call: key, second: Some(*before) }, now);
         }
         let Some(entry) = self.calls.get_mut(key) else { return };
         entry.second = Some((n, Leg { route, ..Leg::default() }));
