@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use media::sdp::{Direction, Negotiated};
+use media::sdp::{Direction, Dtmf, Format, Negotiated};
 use media::{Clip, Codec, FRAME_TIME, Session, Setup};
 
 fn tick(criterion: &mut Criterion) {
@@ -14,11 +14,18 @@ fn tick(criterion: &mut Criterion) {
     let negotiated = Negotiated {
         codec: Codec::Pcmu,
         payload_type: 0,
-        dtmf: Some(101),
+        clock: 8000,
+        fmtp: String::new(),
+        dtmf: Dtmf::Rfc4733(101),
+        event_clock: 8000,
+        formats: vec![(0, Format::Audio(Codec::Pcmu)), (101, Format::Event(8000))],
         remote,
         remote_rtcp: SocketAddr::new(remote.ip(), 4001),
+        rtcp_mux: false,
         ptime_ms: 20,
         direction: Direction::SendRecv,
+        crypto: None,
+        places: vec![None],
     };
     let mut now = Instant::now();
     let setup = Setup {

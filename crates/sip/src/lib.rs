@@ -33,6 +33,7 @@ mod name_addr;
 mod params;
 mod reason;
 mod register;
+mod replaces;
 mod timing;
 mod transaction;
 mod uri;
@@ -42,7 +43,7 @@ pub use builder::Builder;
 pub use check::Fault;
 pub use endpoint::{
     By, Config, Ended, Endpoint, Event, Failure, FailureKind, Input, Invite, LegId, Output, Outside,
-    RequestId, Stats,
+    Refresher, Reliable, RequestId, Saved, SessionTimer, Stats,
 };
 pub use error::{Error, ParseError};
 pub use framer::{Frame, Framer};
@@ -53,6 +54,7 @@ pub use name_addr::NameAddr;
 pub use params::Params;
 pub use reason::{Reason, ReasonProtocol};
 pub use register::{Registrar, Registration, RegistrationState, Trouble};
+pub use replaces::Replaces;
 pub use uri::{Host, Uri};
 pub use via::Via;
 

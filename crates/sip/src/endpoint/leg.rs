@@ -5,6 +5,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::auth::Auth;
+use super::config::{Reliable, SessionTimer};
 use super::reply::Reply;
 use super::transactions::{ClientKey, ServerId};
 use crate::Path;
@@ -43,6 +44,36 @@ pub struct Invite {
     pub body: Vec<u8>,
     /// Answers a 401 or 407.
     pub credentials: Option<Credentials>,
+    /// Asks for a session timer (RFC 4028). Without one, what the other side asks for is still done.
+    pub session_timer: Option<SessionTimer>,
+    /// Whether 18x are to be acknowledged (RFC 3262).
+    pub reliable: Reliable,
+}
+
+impl Invite {
+    /// An INVITE with the fields it cannot do without: no offer, no credentials, no session timer, reliable 18x
+    /// understood.
+    pub fn new(
+        path: Path,
+        request_uri: impl Into<String>,
+        from_uri: impl Into<String>,
+        to_uri: impl Into<String>,
+    ) -> Self {
+        Self {
+            path,
+            request_uri: request_uri.into(),
+            from_display: None,
+            from_uri: from_uri.into(),
+            to_uri: to_uri.into(),
+            contact_user: None,
+            route: Vec::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            credentials: None,
+            session_timer: None,
+            reliable: Reliable::Supported,
+        }
+    }
 }
 
 /// One call as one side sees it.

@@ -12,7 +12,10 @@ mod in_dialog;
 mod input;
 mod leg;
 mod outside;
+mod refer;
+mod reoffer;
 mod reply;
+mod saved;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -20,11 +23,13 @@ mod timers;
 mod transactions;
 mod uac;
 mod uas;
+mod within;
 
-pub use config::{Config, Stats};
+pub use config::{Config, Refresher, Reliable, SessionTimer, Stats};
 pub use event::{By, Ended, Event, Failure, FailureKind, Input, Output};
 pub use leg::{Invite, LegId};
 pub use outside::{Outside, RequestId};
+pub use saved::Saved;
 
 use crate::error::Error;
 use crate::framer::Framer;

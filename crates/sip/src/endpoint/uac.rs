@@ -247,6 +247,7 @@ impl Endpoint {
             phrase: refusal.map_or(trouble, |view| view.reason().to_owned()),
             reason: refusal.and_then(|view| Reason::most_telling(view.values(Name::Reason))),
             retry_after_s: refusal.and_then(retry_after),
+            contacts: Vec::new(),
             provisional,
             sent,
             challenged,

@@ -144,8 +144,8 @@ impl Scene {
                 self.stories[side].ends += 1;
                 self.stories[side].gave_up |= by == By::NoAck;
             }
-            Event::Ringing { .. } => {}
-            Event::Offer { .. } | Event::Info { .. } | Event::Response { .. } => panic!("{event:?}"),
+            Event::Ringing { .. } | Event::Trying { .. } => {}
+            event => panic!("{event:?}"),
         }
     }
 }
