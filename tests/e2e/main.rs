@@ -22,6 +22,7 @@ mod baresip;
 mod cli;
 mod doc0;
 mod failover;
+mod flows;
 mod garbage;
 mod kamailio;
 mod many;

@@ -1,5 +1,7 @@
 //! Which numbers an account may call over real trunks: nothing is allowed that is not listed.
 
+use std::fmt;
+
 use crate::number::{Number, sip_user};
 use crate::{emergency, numbering};
 
@@ -14,8 +16,46 @@ pub struct Policy {
     /// ISO 3166 codes of the countries that may be called; `001` for international toll-free numbers, `*` for
     /// every country. Premium, satellite and emergency numbers are refused even then.
     pub countries: Vec<String>,
+    /// Beginnings of numbers that are called, or never called, whatever `countries` says; the longest one that fits
+    /// decides. Premium and satellite numbers are called only where an entry is the whole number.
+    pub prefixes: Vec<Prefix>,
     /// ISO 3166 code of the country in which numbers without `+` are read.
     pub default_region: Option<String>,
+}
+
+/// The beginning of numbers in E.164, written `+4930` where they are called, `!+4930` where they are not, `*` for
+/// all numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    digits: String,
+    /// Whether such numbers may be called.
+    pub allows: bool,
+}
+
+impl Prefix {
+    /// Reads one entry: `+` and 1 to 15 digits, with `!` before it to refuse, or `*`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "*" {
+            return Some(Self { digits: String::new(), allows: true });
+        }
+        let (allows, number) = match text.strip_prefix('!') {
+            Some(number) => (false, number),
+            None => (true, text),
+        };
+        let digits = number.strip_prefix('+')?;
+        let real = (1..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        (real && !digits.starts_with('0')).then(|| Self { digits: digits.to_owned(), allows })
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.allows, self.digits.as_str()) {
+            (_, "") => f.write_str("*"),
+            (true, digits) => write!(f, "+{digits}"),
+            (false, digits) => write!(f, "!+{digits}"),
+        }
+    }
 }
 
 /// Why nothing was dialled. `Display` is a sentence for the caller that says what to change.
@@ -29,8 +69,14 @@ pub enum Refusal {
     NotAllowed {
         /// ISO 3166 code of the number's country.
         country: String,
-        /// The countries that may be called.
+        /// The countries and beginnings of numbers that may be called.
         allowed: Vec<String>,
+    },
+    /// The number's beginning is refused by name.
+    #[error("Calls to numbers that begin with {} are refused by the entry \"{prefix}\" of the setting \"prefixes\".", prefix.to_string().trim_start_matches('!'))]
+    Blocked {
+        /// The entry that refuses it.
+        prefix: Prefix,
     },
     /// Premium, shared-cost, personal, universal-access and voicemail numbers.
     #[error(
@@ -72,7 +118,7 @@ impl Refusal {
     /// The stable code of this refusal in replies.
     pub fn code(&self) -> &'static str {
         match self {
-            Refusal::NotAllowed { .. } => "destination_not_allowed",
+            Refusal::NotAllowed { .. } | Refusal::Blocked { .. } => "destination_not_allowed",
             Refusal::Premium => "premium_blocked",
             Refusal::Satellite => "satellite_blocked",
             Refusal::Emergency => "emergency_not_supported",
@@ -94,6 +140,19 @@ impl Policy {
         self.countries.iter().any(|listed| listed == "*" || listed.eq_ignore_ascii_case(country))
     }
 
+    /// The entry that decides about a number in E.164: the longest that fits; of two alike, the one that refuses.
+    fn entry(&self, e164: &str) -> Option<&Prefix> {
+        let digits = e164.strip_prefix('+')?;
+        let fitting = self.prefixes.iter().filter(|prefix| digits.starts_with(&prefix.digits));
+        fitting.max_by_key(|prefix| (prefix.digits.len(), !prefix.allows))
+    }
+
+    /// What may be called, as it was listed.
+    fn listed(&self) -> Vec<String> {
+        let prefixes = self.prefixes.iter().filter(|prefix| prefix.allows).map(ToString::to_string);
+        self.countries.iter().cloned().chain(prefixes).collect()
+    }
+
     /// Whether these digits are an emergency number in a country this account has to do with.
     fn is_emergency(&self, digits: &str) -> bool {
         let named = self.default_region.iter().chain(&self.countries);
@@ -113,6 +172,15 @@ pub fn check(policy: &Policy, number: &Number) -> Result<(), Refusal> {
     if is_emergency(home, number, dialled) {
         return Err(Refusal::Emergency);
     }
+    // A number nobody allocates begins as it was written, and only `+` says that it begins with a country code.
+    let e164 = found.as_ref().map_or(number.as_str(), |allocation| &allocation.e164);
+    let entry = policy.entry(e164);
+    if let Some(prefix) = entry.filter(|prefix| !prefix.allows) {
+        return Err(Refusal::Blocked { prefix: prefix.clone() });
+    }
+    if entry.is_some_and(|prefix| prefix.digits == dialled) {
+        return Ok(());
+    }
     if dialled.starts_with(INTERNATIONAL_PREMIUM) {
         return Err(Refusal::Premium);
     }
@@ -123,10 +191,11 @@ pub fn check(policy: &Policy, number: &Number) -> Result<(), Refusal> {
         return Err(Refusal::Premium);
     }
     match found.map(|allocation| allocation.region) {
+        _ if entry.is_some() => Ok(()),
         None if policy.allows("*") => Ok(()),
         None => Err(Refusal::Unclassified),
         Some(country) if policy.allows(&country) => Ok(()),
-        Some(country) => Err(Refusal::NotAllowed { country, allowed: policy.countries.clone() }),
+        Some(country) => Err(Refusal::NotAllowed { country, allowed: policy.listed() }),
     }
 }
 

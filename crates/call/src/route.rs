@@ -183,11 +183,13 @@ fn without_trunk(kind: AttemptKind, destination: &str, request: &Request<'_>) ->
 }
 
 /// Whether the next attempt may follow this failure: only where nobody can have been rung, so that no one is
-/// called or billed twice. That is a name that did not resolve, a request that was never sent or held back, or a refusal
+/// called or billed twice. That is a name that did not resolve, a request that was never sent, or a refusal
 /// (408, 500, 502, 503, 504) received before any provisional response. Silence over UDP proves nothing.
 pub fn may_try_next(failure: &LegFailure) -> bool {
     match failure.kind {
-        FailureKind::Dns(_) | FailureKind::Transport => !failure.sent && !failure.provisional,
+        FailureKind::Dns(_) | FailureKind::Transport | FailureKind::Tls(_) => {
+            !failure.sent && !failure.provisional
+        }
         FailureKind::PacedOut | FailureKind::NoChannel => true,
         FailureKind::Status => {
             !failure.provisional && matches!(failure.status, Some(408 | 500 | 502 | 503 | 504))

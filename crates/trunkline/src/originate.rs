@@ -1,13 +1,17 @@
 //! From an order to a placed call: everything is checked, rendered and resolved before anybody is dialled.
 
+mod render;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use call::{AttemptKind, ClipId, Destination, Number, Policy, Strategy, TrunkKind, Verb};
-use serde_json::{Value, json};
+use call::{AttemptKind, Destination, Number, Policy, Quota, Strategy, TrunkKind};
+use serde_json::json;
 
+use self::render::Rendered;
 use crate::app::App;
-use crate::config;
+use crate::config::{self, Config};
+use crate::flow::{self, Step};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::sim;
@@ -16,10 +20,6 @@ use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
 use crate::trunk::{self, TrunkSettings};
 
-/// Steps one flow may have.
-const MAX_STEPS: usize = 50;
-/// The longest pause, seconds.
-const MAX_PAUSE: f32 = 3600.0;
 /// The shortest and longest ring time-out, seconds.
 const RING: std::ops::RangeInclusive<u64> = 1..=600;
 /// The longest call, seconds.
@@ -52,58 +52,23 @@ pub struct Order {
     pub max_duration: Option<Duration>,
 }
 
-/// One step of a flow, as faces say it.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Speak a text.
-    Say {
-        /// The text.
-        text: String,
-        /// The engine's voice; none: the configured one.
-        voice: Option<String>,
-        /// BCP 47; none: the configured one.
-        language: Option<String>,
-    },
-    /// Play an uploaded file.
-    Play {
-        /// Its name, as the upload answered.
-        file: String,
-    },
-    /// Say nothing for a while.
-    Pause {
-        /// 0 to 3600.
-        seconds: f32,
-    },
-    /// End the call here.
-    Hangup,
-}
-
 /// Places the call an order asks for. A refusal means that nobody was dialled.
 pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused> {
     let Some(account) = app.store.account(order.account) else {
         return Err(Refused::missing("account_not_found", "This account does not exist."));
     };
     check_limits(&order)?;
-    app.switch.admits(app.config.max_calls)?;
-    let destination = Destination::parse(order.to.trim(), |_| false)
-        .map_err(|e| Refused::bad("invalid_number_format", e.to_string()))?;
+    let destination = destination(&order.to)?;
     let from = order.from.as_deref().map(caller_id).transpose()?;
     let trunks = app.store.trunks(order.account);
-    let mut attempts = plan(app, &account, &order, &destination, from.as_deref(), &trunks)?;
-    // A trunk that is down is tried all the same, but last: it may be back, or be the only one.
-    attempts.sort_by_key(|attempt| trunk_of(attempt, &trunks).is_some_and(|row| app.upkeep.is_down(row.id)));
-    let (verbs, clips, shown) = render(app, &order.flow).await?;
+    let attempts = plan(app, &account, order.trunk.as_deref(), &destination, from.as_deref(), &trunks)?;
+    let quota = Quota { calls: account.max_calls, per_second: account.calls_per_second };
+    let slot = app.switch.admit(account.id, &quota)?;
+    let Rendered { verbs, clips, routes, shown } =
+        render::render(app, &account, &order, from.as_deref(), &trunks).await?;
 
     let id = Id::new().map_err(|e| Refused::new(500, "no_randomness", e.to_string()))?;
-    let mut dials = Vec::with_capacity(attempts.len());
-    let mut placed = Vec::with_capacity(attempts.len());
-    for attempt in attempts {
-        for dial in dial(app, id, &attempt, &trunks).await? {
-            placed.push(attempt.clone());
-            dials.push(dial);
-        }
-    }
-    let attempts = placed;
+    let (attempts, dials) = dial_all(app, Some(id), attempts, &trunks).await?;
     let created_at = now_ms();
     let first = dials.first().and_then(|dial| dial.trunk.clone());
     let row = CallRow {
@@ -129,7 +94,7 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
         sip_call_id: None,
         audio_file: shown.audio_file(created_at),
         text: shown.text,
-        flow: Value::Array(order.flow.iter().map(Step::to_json).collect()),
+        flow: json!(order.flow),
         recording: None,
         created_at,
         ringing_at: None,
@@ -162,12 +127,14 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
             flow: verbs,
             attempts,
             ring_timeout: order.ring_timeout.unwrap_or(config.ring_timeout),
-            max_duration: order.max_duration.unwrap_or(config.max_duration),
+            max_duration: longest(order.max_duration, config, &account),
             silence_timeout: Some(config.silence_timeout),
             hold_after_flow: false,
         },
         clips,
         dials,
+        routes,
+        slot,
         recording: order.record.then(|| {
             let name = format!("{id}.wav");
             (app.recordings_dir().join(&name), name)
@@ -215,19 +182,7 @@ fn refusal(call: Id, account: i64, refused: &Refused) -> Finish {
 }
 
 fn check_limits(order: &Order) -> Result<(), Refused> {
-    if order.flow.is_empty() {
-        return Err(Refused::bad("flow_empty", "There is nothing to say or play on the call."));
-    }
-    if order.flow.len() > MAX_STEPS {
-        return Err(Refused::bad("flow_too_long", format!("A flow has {MAX_STEPS} steps at the most.")));
-    }
-    for step in &order.flow {
-        if let Step::Pause { seconds } = step
-            && !(0.0..=MAX_PAUSE).contains(seconds)
-        {
-            return Err(Refused::bad("invalid_pause", format!("A pause lasts 0 to {MAX_PAUSE} seconds.")));
-        }
-    }
+    flow::check(&order.flow)?;
     let within = |name: &str, value: Option<Duration>, range: std::ops::RangeInclusive<u64>| match value {
         Some(value) if !range.contains(&value.as_secs()) => Err(Refused::bad(
             "out_of_range",
@@ -257,7 +212,7 @@ fn caller_id(text: &str) -> Result<String, Refused> {
 fn plan(
     app: &App,
     account: &Account,
-    order: &Order,
+    trunk: Option<&str>,
     destination: &Destination,
     from: Option<&str>,
     trunks: &[TrunkRow],
@@ -267,15 +222,18 @@ fn plan(
         Destination::Pstn(_) | Destination::User(_) => false,
     };
     // An id is accepted in any form; names are left as they are.
-    let by_id = order.trunk.as_deref().and_then(Id::parse).map(|id| id.to_string());
-    let trunk = by_id.as_deref().or(order.trunk.as_deref());
+    let by_id = trunk.and_then(Id::parse).map(|id| id.to_string());
+    let trunk = by_id.as_deref().or(trunk);
     let request = call::Request { destination, caller_id: from, trunk, direct };
     let routes: Vec<call::Trunk> = trunks.iter().map(TrunkRow::route).collect();
-    call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
-        let status =
-            if matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk") { 400 } else { 403 };
-        Refused::new(status, refusal.code(), refusal.to_string())
-    })
+    let mut attempts =
+        call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
+            let is_ours = matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk");
+            Refused::new(if is_ours { 400 } else { 403 }, refusal.code(), refusal.to_string())
+        })?;
+    // A trunk that is down is tried all the same, but last: it may be back, or be the only one.
+    attempts.sort_by_key(|attempt| trunk_of(attempt, trunks).is_some_and(|row| app.upkeep.is_down(row.id)));
+    Ok(attempts)
 }
 
 /// Whom the account may call: what it or the server is set to, else the country its own trunk is from.
@@ -286,54 +244,58 @@ fn policy(app: &App, account: &Account, trunks: &[TrunkRow]) -> Policy {
         Number::parse(trunk.caller_id.as_deref()?).ok()?.region(None)
     };
     let region = account.region.clone().or_else(|| app.config.region.clone());
-    let countries = match (account.countries.as_slice(), app.config.countries.as_slice()) {
-        ([], []) => region.clone().or_else(own).into_iter().collect(),
-        ([], configured) => configured.to_vec(),
-        (own, _) => own.to_vec(),
+    let read = |prefixes: &[String]| -> Vec<call::Prefix> {
+        prefixes.iter().filter_map(|text| call::Prefix::parse(text)).collect()
     };
-    Policy { countries, default_region: region }
+    let allows = |countries: &[String], prefixes: &[call::Prefix]| {
+        !countries.is_empty() || prefixes.iter().any(|prefix| prefix.allows)
+    };
+    let (mut prefixes, set) = (read(&account.prefixes), read(&app.config.prefixes));
+    let countries = if allows(&account.countries, &prefixes) {
+        // What the operator refuses to everybody no account can allow itself.
+        prefixes.extend(set.into_iter().filter(|prefix| !prefix.allows));
+        account.countries.clone()
+    } else {
+        prefixes.extend(set);
+        match allows(&app.config.countries, &prefixes) {
+            true => app.config.countries.clone(),
+            false => region.clone().or_else(own).into_iter().collect(),
+        }
+    };
+    Policy { countries, prefixes, default_region: region }
 }
 
-#[derive(Default)]
-struct Shown {
-    file: Option<String>,
-    text: Option<String>,
+/// How long the call may last: what was asked for, within what the account may.
+fn longest(asked: Option<Duration>, config: &Config, account: &Account) -> Duration {
+    let asked = asked.unwrap_or(config.max_duration);
+    account.max_duration_s.map_or(asked, |most| asked.min(Duration::from_secs(most.into())))
 }
 
-impl Shown {
-    /// What is played first, as document 0 names it.
-    fn audio_file(&self, created_at: i64) -> Option<String> {
-        self.file.clone().or_else(|| self.text.as_ref().map(|_| format!("tts_{created_at}.wav")))
+fn destination(to: &str) -> Result<Destination, Refused> {
+    Destination::parse(to.trim(), |_| false).map_err(|e| Refused::bad("invalid_number_format", e.to_string()))
+}
+
+/// The attempts, one for each address of a trunk, and how to reach each.
+async fn dial_all(
+    app: &App,
+    call: Option<Id>,
+    attempts: Vec<call::Attempt>,
+    trunks: &[TrunkRow],
+) -> Result<(Vec<call::Attempt>, Vec<Dial>), Refused> {
+    let (mut placed, mut dials) = (Vec::with_capacity(attempts.len()), Vec::with_capacity(attempts.len()));
+    for attempt in attempts {
+        for dial in dial(app, call, &attempt, trunks).await? {
+            placed.push(attempt.clone());
+            dials.push(dial);
+        }
     }
+    Ok((placed, dials))
 }
 
-/// Renders speech and loads files, so that nothing can fail once the phone rings.
-async fn render(app: &App, flow: &[Step]) -> Result<(Vec<Verb>, Vec<media::Clip>, Shown), Refused> {
-    let (mut verbs, mut clips, mut shown) = (Vec::new(), Vec::new(), Shown::default());
-    for step in flow {
-        let clip = ClipId(clips.len() as u32);
-        verbs.push(match step {
-            Step::Say { text, voice, language } => {
-                let spoken = app.speech.say(text, voice.as_deref(), language.as_deref()).await?;
-                clips.push(spoken.clip);
-                shown.text.get_or_insert_with(|| text.clone());
-                Verb::Say { clip, text: text.clone() }
-            }
-            Step::Play { file } => {
-                clips.push(app.uploads.load(file).await?);
-                shown.file.get_or_insert_with(|| file.clone());
-                Verb::Play { clip, name: file.clone() }
-            }
-            Step::Pause { seconds } => Verb::Pause(Duration::from_secs_f32(*seconds)),
-            Step::Hangup => Verb::Hangup,
-        });
-    }
-    Ok((verbs, clips, shown))
-}
-
+/// `call` is whom a simulated callee tells what it heard.
 async fn dial(
     app: &App,
-    call: Id,
+    call: Option<Id>,
     attempt: &call::Attempt,
     trunks: &[TrunkRow],
 ) -> Result<Vec<Dial>, Refused> {
@@ -357,7 +319,7 @@ fn trunk_of<'a>(attempt: &call::Attempt, trunks: &'a [TrunkRow]) -> Option<&'a T
     trunks.iter().find(|trunk| trunk.id == id)
 }
 
-fn simulated(app: &App, call: Id, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
+fn simulated(app: &App, call: Option<Id>, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
     let Some(network) = &app.sim else {
         return Err(Refused::bad(
             "no_simulated_network",
@@ -377,11 +339,11 @@ fn simulated(app: &App, call: Id, attempt: &call::Attempt, row: &TrunkRow) -> Re
         to_uri: format!("sip:{user}@{host}"),
         contact_user: Some("trunkline".into()),
         route: Vec::new(),
-        headers: vec![(sim::CALL_HEADER.into(), call.to_string())],
+        headers: call.map(|call| (sim::CALL_HEADER.into(), call.to_string())).into_iter().collect(),
         credentials: Some(network.credentials()),
         trunk: Some((row.id, row.name.clone())),
         settings: row.settings.clone(),
-        simulated: true,
+        simulated: call.is_some(),
     })
 }
 
@@ -469,18 +431,5 @@ fn host_of(uri: &sip::Uri<'_>) -> String {
     match uri.host {
         sip::Host::Ip(ip) => ip.to_string(),
         sip::Host::Domain(name) => name.to_owned(),
-    }
-}
-
-impl Step {
-    fn to_json(&self) -> Value {
-        match self {
-            Step::Say { text, voice, language } => {
-                json!({ "say": { "text": text, "voice": voice, "language": language } })
-            }
-            Step::Play { file } => json!({ "play": { "file": file } }),
-            Step::Pause { seconds } => json!({ "pause": { "seconds": seconds } }),
-            Step::Hangup => json!({ "hangup": {} }),
-        }
     }
 }

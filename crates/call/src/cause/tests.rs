@@ -123,12 +123,13 @@ fn failures_without_a_status() {
         FailureKind::Media("no free RTP port".to_owned()),
         FailureKind::NoChannel,
         FailureKind::PacedOut,
+        FailureKind::Tls("the certificate is for another name".to_owned()),
     ]
     .into_iter()
     .map(|kind| from_failure(&failed(kind)))
     .map(|(state, cause)| format!("{state} {} {}: {}", cause.code, cause.by.as_str(), cause.text))
     .collect();
-    insta::assert_snapshot!(told.join("\n"), @"
+    insta::assert_snapshot!(told.join("\n"), @r"
     failed no_response carrier: The other side did not respond.
     failed carrier_unreachable system: No connection to the carrier could be made.
     canceled canceled caller: The call was ended before it was answered.
@@ -136,6 +137,7 @@ fn failures_without_a_status() {
     failed media_failed system: The sound of the call could not be sent or received (no free RTP port).
     failed trunk_full system: All channels of the trunk are in use.
     failed paced_out system: The call waited too long for its turn on the trunk.
+    failed carrier_tls system: No encrypted connection to the carrier could be made (the certificate is for another name).
     ");
 }
 

@@ -3,6 +3,7 @@ use super::*;
 fn policy(countries: &[&str], home: Option<&str>) -> Policy {
     Policy {
         countries: countries.iter().map(|&country| country.to_owned()).collect(),
+        prefixes: Vec::new(),
         default_region: home.map(str::to_owned),
     }
 }
@@ -66,6 +67,48 @@ fn numbers() {
 }
 
 #[test]
+fn the_longest_prefix_decides() {
+    for (countries, prefixes, number, expected) in [
+        (&[][..], &["+4930"][..], "+493012345678", "ok"),
+        (&[], &["+4930"], "+4989123456", "destination_not_allowed"),
+        (&["DE"], &["!+4930"], "+493012345678", "destination_not_allowed"),
+        (&["DE"], &["!+4930"], "+4989123456", "ok"),
+        (&["DE"], &["!+4930", "+4930123"], "+493012345678", "ok"),
+        (&["DE"], &["+4930123", "!+4930"], "+493098765432", "destination_not_allowed"),
+        (&["DE"], &["+4930", "!+4930"], "+493012345678", "destination_not_allowed"),
+        (&[], &["*"], "+46700123456", "ok"),
+        (&[], &["*", "!+46"], "+46700123456", "destination_not_allowed"),
+        // However it is written.
+        (&[], &["+1202"], "2025550123", "ok"),
+        (&[], &["+1202"], "0012025550123", "destination_unclassified"),
+        // What nobody allocates is taken by its written beginning only.
+        (&[], &["+1555"], "+15551234567", "ok"),
+        (&[], &["+44"], "447700900123", "destination_unclassified"),
+        // Dear numbers are called only where they are named whole; emergency numbers never.
+        (&[], &["+1900"], "+19002345678", "premium_blocked"),
+        (&[], &["+19002345678"], "+19002345678", "ok"),
+        (&[], &["+881"], "+881612345678", "satellite_blocked"),
+        (&[], &["+881612345678"], "+881612345678", "ok"),
+        (&[], &["+19115550123"], "+19115550123", "emergency_not_supported"),
+    ] {
+        let mut policy = policy(countries, Some("US"));
+        policy.prefixes = prefixes.iter().map(|text| Prefix::parse(text).unwrap()).collect();
+        let result = check(&policy, &Number::parse(number).unwrap());
+        assert_eq!(code(result), expected, "{number} with {countries:?} {prefixes:?}");
+    }
+}
+
+#[test]
+fn prefixes_are_read_and_written_alike() {
+    for text in ["*", "+1", "+4930", "!+1900", "+123456789012345"] {
+        assert_eq!(Prefix::parse(text).map(|prefix| prefix.to_string()).as_deref(), Some(text));
+    }
+    for text in ["", "+", "49", "!*", "!", "+49a", "++49", "+1234567890123456", "+049", " +49"] {
+        assert_eq!(Prefix::parse(text), None, "{text}");
+    }
+}
+
+#[test]
 fn addresses() {
     for (home, uri, expected) in [
         (None, "sip:911@example.com", "emergency_not_supported"),
@@ -92,6 +135,11 @@ fn a_refusal_names_what_to_change() {
     insta::assert_snapshot!(
         check(&policy(&["US", "CA"], None), &number).unwrap_err(),
         @r#"Calls to SE are not allowed: this account may call US, CA. Add SE to the setting "countries" to allow them."#
+    );
+    let blocked = Policy { prefixes: vec![Prefix::parse("!+467").unwrap()], ..policy(&["SE"], None) };
+    insta::assert_snapshot!(
+        check(&blocked, &number).unwrap_err(),
+        @r#"Calls to numbers that begin with +467 are refused by the entry "!+467" of the setting "prefixes"."#
     );
     insta::assert_snapshot!(
         check(&policy(&[], None), &number).unwrap_err(),

@@ -23,7 +23,7 @@ fn disabled(trunk: Trunk) -> Trunk {
 }
 
 fn us() -> Policy {
-    Policy { countries: vec!["US".to_owned()], default_region: Some("US".to_owned()) }
+    Policy { countries: vec!["US".to_owned()], default_region: Some("US".to_owned()), ..Policy::default() }
 }
 
 fn request(destination: &Destination) -> Request<'_> {

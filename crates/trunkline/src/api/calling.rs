@@ -15,7 +15,8 @@ use super::body::{self, Asked, Json, Segment};
 use super::calls;
 use super::reply::store_failed;
 use super::{Api, UPLOAD_LIMIT};
-use crate::originate::{Order, Step, originate};
+use crate::flow::Step;
+use crate::originate::{Order, originate};
 use crate::refused::Refused;
 use crate::store::{CallFilter, CallRow};
 

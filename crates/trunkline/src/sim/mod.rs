@@ -275,7 +275,7 @@ impl Carrier {
         let codecs = vec![Codec::Pcmu, Codec::Pcma];
         let local = Local::new(address, port, codecs, u64::from(port));
         let (answer, negotiated) = media::sdp::answer(&call.offer, &local).map_err(|_| {
-            let _ = self.media.close(id);
+            self.media.close(id);
             488_u16
         })?;
         call.media = Some((id, local));
@@ -303,7 +303,7 @@ impl Carrier {
     fn ended(&mut self, leg: LegId) {
         self.timers.set(leg, None);
         if let Some(Call { media: Some((id, _)), .. }) = self.calls.remove(&leg) {
-            let _ = self.media.close(id);
+            self.media.close(id);
         }
     }
 }

@@ -105,7 +105,7 @@ pub struct CallFilter {
     pub limit: i64,
 }
 
-fn from_row(row: &AnyRow) -> Result<CallRow, StoreError> {
+pub(super) fn from_row(row: &AnyRow) -> Result<CallRow, StoreError> {
     let small = |field: &'static str| -> Result<Option<i64>, StoreError> { Ok(row.try_get(field)?) };
     Ok(CallRow {
         id: id_of(row, "id")?,

@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::time::now_ms;
 
 /// What a key can be limited to.
-pub const SCOPES: &[&str] = &["calls:read", "calls:write", "trunks", "keys"];
+pub const SCOPES: &[&str] = &["calls:read", "calls:write", "trunks", "keys", "webhooks"];
 
 /// Random characters of a key, 62 to choose from: 238 bits.
 const RANDOM: usize = 40;

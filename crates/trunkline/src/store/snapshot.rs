@@ -2,33 +2,43 @@
 
 use std::collections::HashMap;
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row};
 
 use super::keys::KnownKey;
-use super::{MasterKey, Store, StoreError, TrunkRow, json, keys, parsed, trunks};
+use super::{MasterKey, Store, StoreError, TrunkRow, WebhookRow, json, keys, parsed, trunks, webhooks};
 
 /// A tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Account {
     /// 0 is the operator's own, customers count from 1.
     pub id: i64,
     /// What people call it.
     pub name: String,
-    /// Countries it may call (ISO 3166 alpha-2); empty: as the settings say.
+    /// Countries it may call (ISO 3166 alpha-2, `*` for all); see [`Account::prefixes`].
     pub countries: Vec<String>,
+    /// Beginnings of numbers it may call or (`!`) may not; see [`call::Prefix`]. Where neither countries nor prefixes
+    /// allow anything, the settings' do.
+    pub prefixes: Vec<String>,
     /// The country by which its national numbers are read.
     pub region: Option<String>,
-    /// Calls at once, if limited.
-    pub max_calls: Option<i64>,
+    /// Calls at once, if limited; at least 1.
+    pub max_calls: Option<u32>,
+    /// New calls in one second, if limited; at least 1.
+    pub calls_per_second: Option<u32>,
+    /// How long its calls may last, in seconds, if shorter than the settings'; at least 1.
+    pub max_duration_s: Option<u32>,
 }
 
-/// Accounts, keys and trunks at one moment.
+/// Accounts, keys, trunks and webhook endpoints at one moment.
 pub(super) struct Snapshot {
     accounts: HashMap<i64, Account>,
     /// The default trunk first, then by priority and name.
     trunks: HashMap<i64, Vec<TrunkRow>>,
     /// By the first bytes of the hash; the rest is compared in constant time.
     pub(super) keys: HashMap<[u8; 8], Vec<KnownKey>>,
+    /// By account; one without endpoints is not there.
+    pub(super) webhooks: HashMap<i64, Vec<WebhookRow>>,
 }
 
 impl Snapshot {
@@ -39,8 +49,11 @@ impl Snapshot {
                 id: row.try_get("id")?,
                 name: row.try_get("name")?,
                 countries: parsed(row, "countries", json)?,
+                prefixes: parsed(row, "prefixes", json)?,
                 region: row.try_get("region")?,
-                max_calls: row.try_get("max_calls")?,
+                max_calls: limit(row, "max_calls")?,
+                calls_per_second: limit(row, "calls_per_second")?,
+                max_duration_s: limit(row, "max_duration_s")?,
             };
             Ok((account.id, account))
         });
@@ -56,8 +69,18 @@ impl Snapshot {
             let key = keys::known_from_row(&row)?;
             known.entry(key.index()).or_default().push(key);
         }
-        Ok(Self { accounts, trunks: by_account, keys: known })
+        let mut endpoints: HashMap<i64, Vec<WebhookRow>> = HashMap::new();
+        for row in sqlx::query("SELECT * FROM webhooks").fetch_all(pool).await? {
+            let webhook = webhooks::from_row(&row, master)?;
+            endpoints.entry(webhook.account).or_default().push(webhook);
+        }
+        Ok(Self { accounts, trunks: by_account, keys: known, webhooks: endpoints })
     }
+}
+
+fn limit(row: &AnyRow, field: &'static str) -> Result<Option<u32>, StoreError> {
+    let limit: Option<i64> = row.try_get(field)?;
+    limit.map(|limit| u32::try_from(limit).map_err(|_| StoreError::Value { field })).transpose()
 }
 
 impl Store {

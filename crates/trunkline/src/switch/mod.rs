@@ -3,33 +3,44 @@
 //! One thread owns the SIP sockets, the calls and their timers; it decides nothing, it obeys `Call`. The
 //! rest of the process talks to it through one bounded queue.
 
+mod admission;
+mod describe;
+mod dialing;
+mod ending;
 mod entry;
 mod legs;
+mod live;
 mod run;
+mod saved;
+mod sound;
 mod turns;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use mio::{Token, Waker};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+pub use admission::Slot;
+pub use live::Live;
 pub use turns::Load;
+
+use admission::{Admission, stopping};
 
 use crate::dns::Resolver;
 use crate::endpoint::{Endpoint, Listen, Trust};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
-use crate::store::Store;
+use crate::store::{SavedLeg, Store};
 use crate::trunk::TrunkSettings;
 
 /// Commands waiting for the loop; beyond, new calls are refused.
@@ -49,8 +60,12 @@ pub struct Place {
     pub clips: Vec<media::Clip>,
     /// How to reach each attempt of `spec`, in the same order.
     pub dials: Vec<Dial>,
+    /// How to reach each attempt of the flow's second legs, by route.
+    pub routes: Vec<Vec<Dial>>,
     /// Where to record to, and the file's name as the store keeps it.
     pub recording: Option<(PathBuf, String)>,
+    /// Its place among the calls there may be.
+    pub slot: Slot,
 }
 
 /// One attempt in SIP's terms.
@@ -151,8 +166,9 @@ pub struct Status {
 }
 
 pub(crate) enum Command {
-    Place(Box<Place>, oneshot::Sender<Result<Placed, Refused>>),
+    Place(Box<Place>, Instant, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
+    Live(Id, Live, oneshot::Sender<Result<(), Refused>>),
     Heard(Id, Heard),
     Limit(Id, call::Limits),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
@@ -167,6 +183,7 @@ pub struct Switch {
     commands: Sender<Command>,
     waker: Arc<Waker>,
     shared: Arc<Shared>,
+    admission: Arc<Admission>,
     address: SocketAddr,
 }
 
@@ -176,7 +193,6 @@ pub(crate) struct Shared {
     legs: AtomicUsize,
     transactions: AtomicUsize,
     loads: Mutex<HashMap<Id, Load>>,
-    draining: AtomicBool,
 }
 
 /// What the loop needs besides its sockets.
@@ -193,6 +209,10 @@ pub struct Setup {
     pub store: Store,
     /// Calls at once.
     pub max_calls: usize,
+    /// The folder of recordings.
+    pub recordings: PathBuf,
+    /// Legs that a crash left open on the other side: to be ended.
+    pub saved: Vec<SavedLeg>,
 }
 
 impl Switch {
@@ -213,7 +233,8 @@ impl Switch {
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let shared = Arc::new(Shared::default());
-        let looped = run::Loop::new(run::Parts {
+        let admission = Admission::new(setup.max_calls);
+        let mut looped = run::Loop::new(run::Parts {
             poll,
             endpoint,
             commands: receiver,
@@ -223,10 +244,12 @@ impl Switch {
             store: setup.store,
             resolver: setup.resolver,
             shared: shared.clone(),
-            max_calls: setup.max_calls,
+            admission: admission.clone(),
+            recordings: setup.recordings,
         });
+        looped.end_saved(setup.saved, Instant::now());
         let thread = std::thread::Builder::new().name("switch".into()).spawn(move || looped.run())?;
-        Ok((Self { commands, waker, shared, address }, thread))
+        Ok((Self { commands, waker, shared, admission, address }, thread))
     }
 
     /// Where SIP listens.
@@ -237,25 +260,26 @@ impl Switch {
     /// Starts a call; answers once the first INVITE is on its way or the call was refused.
     pub async fn place(&self, place: Place) -> Result<Placed, Refused> {
         let (reply, placed) = oneshot::channel();
-        self.send(Command::Place(Box::new(place), reply))?;
+        self.send(Command::Place(Box::new(place), Instant::now(), reply))?;
         placed.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Why a new call would be refused right now, if it would.
-    pub fn admits(&self, max_calls: usize) -> Result<(), Refused> {
-        if self.shared.draining.load(Ordering::Relaxed) {
-            return Err(stopping());
-        }
-        match self.live() < max_calls {
-            true => Ok(()),
-            false => Err(full(max_calls)),
-        }
+    /// Takes a place for a new call of `account`, to be handed over in [`Place`]; or says why there is none.
+    pub fn admit(&self, account: i64, quota: &call::Quota) -> Result<Slot, Refused> {
+        self.admission.admit(account, quota, Instant::now())
     }
 
     /// Ends a call in whatever state it is; false when it is not live.
     pub async fn hang_up(&self, call: Id) -> bool {
         let (reply, done) = oneshot::channel();
         self.send(Command::HangUp(call, reply)).is_ok() && done.await.unwrap_or(false)
+    }
+
+    /// Does something on a call that is up; refused with 409 where the call is not in a state for it.
+    pub async fn act(&self, call: Id, live: Live) -> Result<(), Refused> {
+        let (reply, done) = oneshot::channel();
+        self.send(Command::Live(call, live, reply))?;
+        done.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Takes what a simulated callee heard; it becomes part of the call's record.
@@ -309,7 +333,7 @@ impl Switch {
 
     /// Refuses new calls, waits up to `grace` for the live ones to end, then hangs up the rest.
     pub async fn drain(&self, grace: Duration) {
-        self.shared.draining.store(true, Ordering::Relaxed);
+        self.admission.drain();
         self.wait_idle(grace).await;
         if self.live() > 0 {
             let _ = self.send(Command::HangUpAll);
@@ -334,14 +358,4 @@ impl Switch {
         })?;
         self.waker.wake().map_err(|_| stopping())
     }
-}
-
-pub(crate) fn full(max_calls: usize) -> Refused {
-    Refused::new(503, "too_many_calls", format!("{max_calls} calls are up already, which is the limit."))
-        .hint("Try again when one has ended, or raise max_calls.")
-        .retry_after(5)
-}
-
-fn stopping() -> Refused {
-    Refused::new(503, "stopping", "The server is stopping and takes no new calls.").retry_after(30)
 }

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use call::{Held, Input, Limits, Next, Pace, Turn};
+use call::{Held, LegInput, Limits, Next, Pace, Turn};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::legs::unsent;
+use super::dialing::unsent;
+use super::entry::LegKey;
 use super::run::Loop;
 use super::{Placed, Shared};
 use crate::id::Id;
@@ -35,7 +36,7 @@ pub(super) enum OnTrunk {
 /// The trunks that have calls, or had one too recently to be forgotten.
 #[derive(Default)]
 pub(super) struct Turns {
-    trunks: HashMap<Id, Pace<usize>>,
+    trunks: HashMap<Id, Pace<LegKey>>,
     timers: Timers<Id>,
 }
 
@@ -45,7 +46,7 @@ impl Turns {
         self.timers.next()
     }
 
-    fn enter(&mut self, trunk: Id, limits: Limits, key: usize, now: Instant) -> Turn {
+    fn enter(&mut self, trunk: Id, limits: Limits, key: LegKey, now: Instant) -> Turn {
         let pace = self.trunks.entry(trunk).or_insert_with(|| Pace::new(limits));
         pace.set_limits(limits);
         let turn = pace.enter(key, now);
@@ -70,52 +71,60 @@ impl Shared {
 
 impl Loop {
     /// Sends the attempt's INVITE, now or when its trunk has room for it.
-    pub(super) fn dial(&mut self, key: usize, attempt: usize, now: Instant) {
-        self.close_media(key);
-        self.end_turn(key, now);
-        let Some(entry) = self.calls.get_mut(key) else { return };
-        entry.attempt = attempt;
-        let dial = entry.dials.get(attempt).filter(|dial| dial.target.is_ok());
+    pub(super) fn dial(&mut self, at: LegKey, attempt: usize, now: Instant) {
+        self.end_turn(at, now);
+        let Some(entry) = self.calls.get_mut(at.call) else { return };
+        if let Some(leg) = entry.leg_mut(at) {
+            leg.attempt = attempt;
+        }
+        let dial = entry.dial(at).filter(|dial| dial.target.is_ok());
         let Some((trunk, limits)) = dial.and_then(|dial| Some((dial.trunk.as_ref()?.0, dial.limits())))
         else {
-            return self.send_invite(key, attempt, now);
+            return self.send_invite(at, now);
         };
-        let turn = self.turns.enter(trunk, limits, key, now);
+        let turn = self.turns.enter(trunk, limits, at, now);
         match turn {
             Turn::Now => {
-                entry.on_trunk = Some(OnTrunk::Up(trunk));
-                self.send_invite(key, attempt, now);
+                self.set_on_trunk(at, Some(OnTrunk::Up(trunk)));
+                self.send_invite(at, now);
             }
             Turn::Later(_) => {
-                entry.on_trunk = Some(OnTrunk::Waits(trunk));
                 // Whoever placed it need not wait with it.
                 if let Some(reply) = entry.placed.take() {
                     let _ = reply.send(Ok(Placed { sip_call_id: String::new() }));
                 }
-                self.tell(key, Input::Waiting, now);
+                self.set_on_trunk(at, Some(OnTrunk::Waits(trunk)));
+                self.tell_leg(at, LegInput::Waiting, now);
             }
-            Turn::Never(held) => self.turned_away(key, held, now),
+            Turn::Never(held) => self.turned_away(at, held, now),
         }
     }
 
-    /// Gives up a place in the queue: whether the call had one.
-    pub(super) fn leave_queue(&mut self, key: usize, now: Instant) -> bool {
-        let waits =
-            self.calls.get(key).is_some_and(|entry| matches!(entry.on_trunk, Some(OnTrunk::Waits(_))));
+    fn set_on_trunk(&mut self, at: LegKey, on_trunk: Option<OnTrunk>) {
+        if let Some(leg) = self.calls.get_mut(at.call).and_then(|entry| entry.leg_mut(at)) {
+            leg.on_trunk = on_trunk;
+        }
+    }
+
+    /// Gives up a place in the queue: whether the leg had one.
+    pub(super) fn leave_queue(&mut self, at: LegKey, now: Instant) -> bool {
+        let leg = self.calls.get(at.call).and_then(|entry| entry.leg(at));
+        let waits = leg.is_some_and(|leg| matches!(leg.on_trunk, Some(OnTrunk::Waits(_))));
         if waits {
-            self.end_turn(key, now);
-            self.tell(key, Input::LegFailed(unsent(call::FailureKind::Canceled, "")), now);
+            self.end_turn(at, now);
+            self.tell_leg(at, LegInput::Failed(unsent(call::FailureKind::Canceled, "")), now);
         }
         waits
     }
 
     /// The attempt is over: its channel or its place in the queue is free.
-    pub(super) fn end_turn(&mut self, key: usize, now: Instant) {
-        let Some(on_trunk) = self.calls.get_mut(key).and_then(|entry| entry.on_trunk.take()) else { return };
+    pub(super) fn end_turn(&mut self, at: LegKey, now: Instant) {
+        let leg = self.calls.get_mut(at.call).and_then(|entry| entry.leg_mut(at));
+        let Some(on_trunk) = leg.and_then(|leg| leg.on_trunk.take()) else { return };
         let (OnTrunk::Waits(trunk) | OnTrunk::Up(trunk)) = on_trunk;
         let Some(pace) = self.turns.trunks.get_mut(&trunk) else { return };
         match on_trunk {
-            OnTrunk::Waits(_) => drop(pace.leave(key)),
+            OnTrunk::Waits(_) => drop(pace.leave(at)),
             OnTrunk::Up(_) => pace.release(),
         }
         // Served by the loop, not from here: one call's end must not dial another one inside it.
@@ -136,16 +145,12 @@ impl Loop {
             while let Some(next) = self.turns.trunks.get_mut(&trunk).and_then(|pace| pace.poll(now)) {
                 match next {
                     Next::Go(key) => {
-                        let Some(entry) = self.calls.get_mut(key) else { continue };
-                        entry.on_trunk = Some(OnTrunk::Up(trunk));
-                        let attempt = entry.attempt;
-                        self.tell(key, Input::Dialed, now);
-                        self.send_invite(key, attempt, now);
+                        self.set_on_trunk(key, Some(OnTrunk::Up(trunk)));
+                        self.tell_leg(key, LegInput::Dialed, now);
+                        self.send_invite(key, now);
                     }
                     Next::Late(key, held) => {
-                        if let Some(entry) = self.calls.get_mut(key) {
-                            entry.on_trunk = None;
-                        }
+                        self.set_on_trunk(key, None);
                         self.turned_away(key, held, now);
                     }
                 }
@@ -166,11 +171,14 @@ impl Loop {
         }
     }
 
-    fn turned_away(&mut self, key: usize, held: Held, now: Instant) {
+    fn turned_away(&mut self, key: LegKey, held: Held, now: Instant) {
         let kind = match held {
             Held::Channels => call::FailureKind::NoChannel,
             Held::Rate => call::FailureKind::PacedOut,
         };
-        self.tell(key, Input::LegFailed(unsent(kind, "")), now);
+        if key.second.is_some() {
+            self.end_second(key, now);
+        }
+        self.tell_leg(key, LegInput::Failed(unsent(kind, "")), now);
     }
 }

@@ -272,6 +272,25 @@ impl TrunkSettings {
         }
     }
 
+    /// The session timer to ask for.
+    pub fn timer(&self) -> Option<sip::SessionTimer> {
+        let SessionTimer { enabled, expires_s, min_se_s, refresher } = self.session_timer;
+        let refresher = match refresher {
+            Refresher::Local => sip::Refresher::Uac,
+            Refresher::Remote => sip::Refresher::Uas,
+        };
+        enabled.then_some(sip::SessionTimer { expires_s, min_se_s, refresher })
+    }
+
+    /// What is said of reliable provisional responses.
+    pub fn reliable(&self) -> sip::Reliable {
+        match self.reliable_provisional {
+            ReliableProvisional::Off => sip::Reliable::Off,
+            ReliableProvisional::Supported => sip::Reliable::Supported,
+            ReliableProvisional::Required => sip::Reliable::Required,
+        }
+    }
+
     /// The domain of Request-URI and To, for a trunk with this host.
     pub fn request_domain<'a>(&'a self, host: &'a str) -> &'a str {
         self.request_domain.as_deref().unwrap_or(host)

@@ -77,6 +77,8 @@ impl House {
             media: media.clone(),
             store: store.clone(),
             max_calls: 10,
+            recordings: config.data_dir.join("recordings"),
+            saved: Vec::new(),
         };
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();

@@ -2,8 +2,10 @@
 
 mod calls;
 mod keys;
+mod live;
 mod schema;
 mod trunks;
+mod webhooks;
 
 use axum::http::HeaderName;
 use axum::http::header;
@@ -30,6 +32,7 @@ use super::Api;
         (name = "calls", description = "Place calls, follow them, fetch their recordings."),
         (name = "trunks", description = "The SIP providers that calls go out through."),
         (name = "keys", description = "API keys: shown once, stored hashed, revocable."),
+        (name = "webhooks", description = "Where events are delivered to, signed after Standard Webhooks."),
     )
 )]
 struct Description;
@@ -48,6 +51,12 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(calls::create, calls::list))
         .routes(routes!(calls::get))
         .routes(routes!(calls::hang_up))
+        .routes(routes!(live::say))
+        .routes(routes!(live::play))
+        .routes(routes!(live::digits))
+        .routes(routes!(live::stop))
+        .routes(routes!(live::pause_recording))
+        .routes(routes!(live::resume_recording))
         .routes(routes!(calls::events))
         .routes(routes!(calls::recording))
         .routes(routes!(trunks::create, trunks::list))
@@ -55,6 +64,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(trunks::test))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
+        .merge(webhooks::router())
 }
 
 /// One page of a list.
