@@ -112,6 +112,8 @@ mod tests {
         // A lower limit counts from now on.
         let lower = Quota { calls: None, per_second: Some(1) };
         assert!(usage.take(&lower, start + Duration::from_millis(5000)).is_err());
+        started.iter().for_each(|_| usage.give_back());
+        assert!(!usage.is_idle(start + Duration::from_millis(5000)));
         assert!(usage.is_idle(start + Duration::from_secs(9)));
     }
 }

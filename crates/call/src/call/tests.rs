@@ -143,6 +143,7 @@ fn waiting_for_the_trunk_is_no_ringing() {
     run.input(Input::Waiting);
     run.wait(Duration::from_secs(600));
     run.input(Input::Dialed);
+    run.input(Input::Trying);
     run.wait(Duration::from_secs(60));
     run.wait(Duration::from_secs(5));
     insta::assert_snapshot!(run.told(), @"
