@@ -131,8 +131,12 @@ fn every_call_ended_once(server: &Server, acknowledged: &BTreeSet<String>, what:
     }
     // A dozen of them in full: one end each, and it is the last event.
     for id in acknowledged.iter().rev().step_by(acknowledged.len().div_ceil(12).max(1)) {
-        let ends: Vec<Value> =
-            server.events(id).into_iter().filter(|(kind, _)| kind == "finished").map(|(_, event)| event).collect();
+        let ends: Vec<Value> = server
+            .events(id)
+            .into_iter()
+            .filter(|(kind, _)| kind == "finished")
+            .map(|(_, event)| event)
+            .collect();
         assert_eq!(ends.len(), 1, "{what}: {id}: {ends:#?}");
     }
 }

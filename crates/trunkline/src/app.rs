@@ -168,7 +168,11 @@ async fn start(
     check_reach(&config, &store)?;
     let (ended, saved) = store.orphans().await?;
     if ended > 0 || !saved.is_empty() {
-        tracing::warn!(calls = ended, legs = saved.len(), "the last run did not end properly: its calls are ended now");
+        tracing::warn!(
+            calls = ended,
+            legs = saved.len(),
+            "the last run did not end properly: its calls are ended now"
+        );
     }
     let speech = Speech::new(&config.speech, config.data_dir.join("speech"));
     let uploads = Uploads::new(config.data_dir.join("uploads"));
@@ -179,8 +183,13 @@ async fn start(
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let media = Media::start(config.sip_listen.ip(), config.rtp_ports.clone(), cpus)?;
     let listen = Listen { address: config.sip_listen, external: config.external_ip, tcp: true };
-    let setup =
-        switch::Setup { listen, media: media.clone(), store: store.clone(), max_calls: config.max_calls, saved };
+    let setup = switch::Setup {
+        listen,
+        media: media.clone(),
+        store: store.clone(),
+        max_calls: config.max_calls,
+        saved,
+    };
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
     let sim = match config.demo {

@@ -122,7 +122,8 @@ impl Outward {
     /// Refuses what [`Outward::check`] refuses, and a name that has only internal addresses, or none.
     pub async fn check_reachable(self, text: &str) -> Result<Url, Refused> {
         let url = self.check(text)?;
-        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host =
+            url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         if self.internal || host.parse::<IpAddr>().is_ok() {
             return Ok(url);
         }
@@ -178,7 +179,8 @@ fn internal() -> Refused {
 }
 
 fn unknown() -> Refused {
-    Refused::bad("unknown_host", "The field `url` names a host that cannot be found.").hint("Check its spelling.")
+    Refused::bad("unknown_host", "The field `url` names a host that cannot be found.")
+        .hint("Check its spelling.")
 }
 
 /// Whether every entry of the tables above is a range.
@@ -196,23 +198,81 @@ mod tests {
     fn only_the_public_internet_is_public() {
         assert!(tables_are_sound());
         let public = [
-            "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.1", "100.63.255.255", "100.128.0.0", "128.0.0.1",
-            "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0", "192.167.255.255",
-            "192.169.0.0", "198.17.255.255", "198.20.0.0", "223.255.255.255", "2606:4700:4700::1111",
-            "2a00:1450:4001::1", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8",
+            "1.1.1.1",
+            "8.8.8.8",
+            "9.255.255.255",
+            "11.0.0.1",
+            "100.63.255.255",
+            "100.128.0.0",
+            "128.0.0.1",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.0.1.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "2606:4700:4700::1111",
+            "2a00:1450:4001::1",
+            "2001:4860:4860::8888",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
         ];
         for address in public {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
         let internal = [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "127.0.0.1",
-            "127.255.255.254", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1",
-            "192.88.99.1", "192.168.0.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1",
-            "239.255.255.255", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:0:10.0.0.1", "64:ff9b::10.0.0.1",
-            "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1", "2001::1", "2001:10::1", "2001:db8::1", "2002:7f00:1::",
-            "2002:808:808::1", "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "febf::1", "fec0::1",
-            "ff02::1", "4000::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "10.255.255.255",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.254",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.0.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "::ffff:0:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:10::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2002:808:808::1",
+            "3fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+            "4000::1",
         ];
         for address in internal {
             assert!(!is_public(address.parse().unwrap()), "{address}");
@@ -253,9 +313,18 @@ mod tests {
             assert_eq!(outward.check(url).unwrap_err().code, "internal_address", "{url}");
             assert!(Outward { internal: true }.check(url).is_ok(), "{url}");
         }
-        for url in ["", "example.com", "ftp://example.com/", "file:///etc/passwd", "http://u:p@example.com/",
-            "http://u@example.com/", "http://example.com/#x", "http://", "unix:/run/x", "http://exa mple.com/"]
-        {
+        for url in [
+            "",
+            "example.com",
+            "ftp://example.com/",
+            "file:///etc/passwd",
+            "http://u:p@example.com/",
+            "http://u@example.com/",
+            "http://example.com/#x",
+            "http://",
+            "unix:/run/x",
+            "http://exa mple.com/",
+        ] {
             assert_eq!(outward.check(url).unwrap_err().code, "invalid_url", "{url}");
             assert!(Outward { internal: true }.check(url).is_err(), "{url}");
         }
@@ -271,6 +340,11 @@ mod tests {
         let error = client.get(&url).send().await.unwrap_err();
         assert!(error.is_connect(), "{error:?}");
         assert!(listener.accept().is_err(), "nobody has called");
-        assert!(Outward { internal: false }.check_reachable("http://localhost.localdomain.invalid/").await.is_err());
+        assert!(
+            Outward { internal: false }
+                .check_reachable("http://localhost.localdomain.invalid/")
+                .await
+                .is_err()
+        );
     }
 }

@@ -138,8 +138,12 @@ impl Deliverer {
     /// Starts what is due, the endpoints that wait longest first.
     async fn look(&mut self) {
         let now = Instant::now();
-        let mut due: Vec<(Instant, Id)> =
-            self.lanes.iter().filter(|(_, lane)| lane.look_at <= now).map(|(id, lane)| (lane.look_at, *id)).collect();
+        let mut due: Vec<(Instant, Id)> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.look_at <= now)
+            .map(|(id, lane)| (lane.look_at, *id))
+            .collect();
         due.sort_unstable();
         self.accounts.clear();
         for (id, lane) in &self.lanes {
@@ -186,7 +190,10 @@ impl Deliverer {
         let Some(lane) = self.lanes.get_mut(&shared.id) else { return Ok(()) };
         let idle = now + Duration::from_secs(3600);
         lane.look_at = match next {
-            Some(at) => now + Duration::from_millis(u64::try_from(at - now_at).unwrap_or(0)).max(Duration::from_millis(1)),
+            Some(at) => {
+                now + Duration::from_millis(u64::try_from(at - now_at).unwrap_or(0))
+                    .max(Duration::from_millis(1))
+            }
             // The places are taken: the next end of an attempt looks again.
             None if free == 0 && taken == 0 => now + Duration::from_millis(100),
             None => idle,
@@ -279,7 +286,8 @@ impl Attempt {
             verdict,
         };
         self.store.settle_attempt(outcome).await?;
-        let busy = matches!(answer.status, Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE));
+        let busy =
+            matches!(answer.status, Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE));
         Ok(answer.retry_after.filter(|_| busy))
     }
 

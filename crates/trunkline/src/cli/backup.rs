@@ -62,7 +62,9 @@ pub(super) async fn backup(config: &Config, what: Backup) -> Result<ExitCode> {
     }
     match copy_database(&config.database_url(), &folder.join(DATABASE)).await? {
         Some(()) => say(&format!("database: {}", folder.join(DATABASE).display())),
-        None => say("database: PostgreSQL is not copied here; run pg_dump for it, and keep its dump beside this folder"),
+        None => say(
+            "database: PostgreSQL is not copied here; run pg_dump for it, and keep its dump beside this folder",
+        ),
     }
     if what.recordings {
         let count = copy_folder(&config.data_dir.join("recordings"), &folder.join("recordings"))?;
@@ -189,7 +191,9 @@ fn copy_folder(from: &Path, to: &Path) -> Result<usize> {
             Ok(_) => count += 1,
             // Removed in the meantime by the server.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("{} cannot be copied", entry.path().display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} cannot be copied", entry.path().display()));
+            }
         }
     }
     Ok(count)

@@ -74,7 +74,8 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
     match command {
         Command::Add { url, events, description, account } => {
             let events = if events.is_empty() { vec!["*".to_owned()] } else { events };
-            let order = json!({ "url": url, "events": events, "description": description, "account": account });
+            let order =
+                json!({ "url": url, "events": events, "description": description, "account": account });
             let made = client.ask(Method::POST, &["v1", "webhooks"], Some(&order)).await?;
             show_secret(&made)?;
         }
@@ -96,7 +97,10 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
         }
         Command::Test { id } => {
             let delivery = client.ask(Method::POST, &["v1", "webhooks", &id, "test"], None).await?;
-            say(&format!("{} is on its way; `trunkline webhooks deliveries` shows it.", text(&delivery, "id")));
+            say(&format!(
+                "{} is on its way; `trunkline webhooks deliveries` shows it.",
+                text(&delivery, "id")
+            ));
         }
         Command::Remove { id } => {
             client.ask(Method::DELETE, &["v1", "webhooks", &id], None).await?;

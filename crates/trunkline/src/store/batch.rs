@@ -176,7 +176,8 @@ impl<'a> Group<'a> {
             ]
         };
         let rows: Vec<_> = self.changes.iter().map(row).collect();
-        let before = "WITH v (of_call, state, rank, ringing, answered, leg, trunk, trunk_name, recording) AS (VALUES";
+        let before =
+            "WITH v (of_call, state, rank, ringing, answered, leg, trunk, trunk_name, recording) AS (VALUES";
         let after = ") UPDATE calls SET state = CASE WHEN calls.rank < v.rank THEN v.state ELSE calls.state END, \
                      rank = CASE WHEN calls.rank < v.rank THEN v.rank ELSE calls.rank END, \
                      ringing_at = COALESCE(calls.ringing_at, v.ringing), \

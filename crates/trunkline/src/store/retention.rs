@@ -125,7 +125,9 @@ impl Store {
             let mut change = self.0.writes.begin().await?;
             for row in &rows {
                 let id: String = row.try_get("id")?;
-                for delete in ["DELETE FROM attempts WHERE delivery = $1", "DELETE FROM deliveries WHERE id = $1"] {
+                for delete in
+                    ["DELETE FROM attempts WHERE delivery = $1", "DELETE FROM deliveries WHERE id = $1"]
+                {
                     sqlx::query(delete).bind(id.clone()).execute(&mut *change).await?;
                 }
             }
@@ -146,7 +148,8 @@ impl Store {
         let select = "SELECT id, ended_at FROM calls WHERE ended_at >= $1 AND ended_at < $2 ORDER BY ended_at LIMIT $3";
         let mut swept = 0;
         loop {
-            let rows = sqlx::query(select).bind(from).bind(before).bind(BATCH).fetch_all(&self.0.reads).await?;
+            let rows =
+                sqlx::query(select).bind(from).bind(before).bind(BATCH).fetch_all(&self.0.reads).await?;
             let mut change = self.0.writes.begin().await?;
             let mut gone = 0;
             for row in &rows {

@@ -416,7 +416,9 @@ async fn a_crash(url: &str) {
     let say = CallEvent { at: talking.created_at + 500, ..event(talking, 2, "say") };
     store.record(Write::Event(say)).unwrap();
     // A leg that moves is kept as it is now; one that ended, and those of a call that ended, are not.
-    store.record(Write::Leg { call: talking.id, saved: json!({ "call_id": talking_leg, "cseq": 2 }) }).unwrap();
+    store
+        .record(Write::Leg { call: talking.id, saved: json!({ "call_id": talking_leg, "cseq": 2 }) })
+        .unwrap();
     let earlier = "earlier@host".to_owned();
     store.record(Write::Leg { call: talking.id, saved: json!({ "call_id": earlier }) }).unwrap();
     store.flush().await;

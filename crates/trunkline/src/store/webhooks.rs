@@ -272,12 +272,18 @@ fn check(url: &str, description: &str, events: &[String]) -> Result<(), StoreErr
         return Err(bad("The field `url` is longer than 2048 bytes.".into()));
     }
     if description.chars().count() > 255 || description.chars().any(char::is_control) {
-        return Err(bad("The field `description` must have at most 255 characters, none of them control characters.".into()));
+        return Err(bad(
+            "The field `description` must have at most 255 characters, none of them control characters."
+                .into(),
+        ));
     }
     let known = |event: &String| event == "*" || EVENT_TYPES.contains(&event.as_str());
     if let Some(unknown) = events.iter().find(|event| !known(event)) {
         let shown: String = unknown.chars().filter(|c| !c.is_control()).take(64).collect();
-        let refused = Refused::bad("invalid_webhook", format!("The field `events` has {shown:?}, which is no type of event."));
+        let refused = Refused::bad(
+            "invalid_webhook",
+            format!("The field `events` has {shown:?}, which is no type of event."),
+        );
         return Err(refused.hint(format!("Use {} or *.", EVENT_TYPES.join(", "))).into());
     }
     if events.is_empty() || events.len() > EVENT_TYPES.len() + 1 {
@@ -309,11 +315,17 @@ impl Store {
     pub async fn create_webhook(&self, new: NewWebhook) -> Result<WebhookRow, StoreError> {
         check(&new.url, &new.description, &new.events)?;
         if self.account(new.account).is_none() {
-            return Err(Refused::bad("unknown_account", format!("There is no account {}.", new.account)).into());
+            return Err(
+                Refused::bad("unknown_account", format!("There is no account {}.", new.account)).into()
+            );
         }
         let _changing = self.0.changing.lock().await;
         if self.webhooks(Some(new.account)).len() >= MOST {
-            let refused = Refused::new(409, "too_many_webhooks", format!("An account can have {MOST} webhook endpoints."));
+            let refused = Refused::new(
+                409,
+                "too_many_webhooks",
+                format!("An account can have {MOST} webhook endpoints."),
+            );
             return Err(refused.hint("Delete one that is no longer needed.").into());
         }
         let row = WebhookRow {
@@ -349,7 +361,11 @@ impl Store {
     }
 
     /// Gives an endpoint a new secret; for a day the old one signs too.
-    pub async fn rotate_webhook(&self, account: Option<i64>, id: Id) -> Result<Option<WebhookRow>, StoreError> {
+    pub async fn rotate_webhook(
+        &self,
+        account: Option<i64>,
+        id: Id,
+    ) -> Result<Option<WebhookRow>, StoreError> {
         self.change_webhook(account, id, |row| {
             let old = std::mem::replace(&mut row.secret, new_secret()?);
             row.old_secret = Some((old, now_ms() + OVERLAP));

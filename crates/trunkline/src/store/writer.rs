@@ -119,13 +119,26 @@ pub struct Finish {
 }
 
 pub(super) enum Job {
-    Create { row: Box<CallRow>, first: CallEvent, done: oneshot::Sender<Result<(), StoreError>> },
+    Create {
+        row: Box<CallRow>,
+        first: CallEvent,
+        done: oneshot::Sender<Result<(), StoreError>>,
+    },
     Write(Write),
-    KeyUsed { key: Id, at: i64 },
+    KeyUsed {
+        key: Id,
+        at: i64,
+    },
     /// Its order has been refused: should it be stored after all, it must go.
     Forget(Id),
-    Claim { claim: Claim, done: oneshot::Sender<()> },
-    Outcome { outcome: Outcome, done: oneshot::Sender<()> },
+    Claim {
+        claim: Claim,
+        done: oneshot::Sender<()>,
+    },
+    Outcome {
+        outcome: Outcome,
+        done: oneshot::Sender<()>,
+    },
     Flush(oneshot::Sender<()>),
 }
 
@@ -299,7 +312,8 @@ impl Writer {
     /// Trusts the database again once it takes as much as it refused: a full disk still has room for small things.
     async fn probe(&mut self) {
         let room = "x".repeat(self.probe.clamp(*PROBE_SIZE.start(), *PROBE_SIZE.end()));
-        let write = "INSERT INTO facts (name, value) VALUES ('room', $1) ON CONFLICT (name) DO UPDATE SET value = $1";
+        let write =
+            "INSERT INTO facts (name, value) VALUES ('room', $1) ON CONFLICT (name) DO UPDATE SET value = $1";
         let proof = async {
             sqlx::query(write).bind(room).execute(&self.pool).await?;
             sqlx::query("DELETE FROM facts WHERE name = 'room'").execute(&self.pool).await

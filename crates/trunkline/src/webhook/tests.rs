@@ -41,7 +41,8 @@ impl Place {
 async fn take(State(place): State<Place>, headers: HeaderMap, body: Bytes) -> Response {
     let count = {
         let mut seen = place.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+        let headers =
+            headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
         seen.push(Seen { headers: headers.collect(), body: serde_json::from_slice(&body).unwrap() });
         seen.len()
     };
@@ -115,7 +116,9 @@ fn fine(_: usize) -> Response {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_is_tried_again_with_the_same_id_and_body() {
     let mut house = House::build().await;
-    let (there, url) = place(|n| if n < 3 { StatusCode::INTERNAL_SERVER_ERROR.into_response() } else { fine(n) }, false).await;
+    let (there, url) =
+        place(|n| if n < 3 { StatusCode::INTERNAL_SERVER_ERROR.into_response() } else { fine(n) }, false)
+            .await;
     let webhook = house.endpoint(1, &url).await;
     let delivery = house.store.test_webhook(&webhook).await.unwrap();
     house.deliver(true);
@@ -127,7 +130,12 @@ async fn what_fails_is_tried_again_with_the_same_id_and_body() {
         assert_eq!(request.headers["webhook-attempt"], n.to_string());
         assert_eq!(request.body, seen[0].body);
         let now: i64 = request.headers["webhook-timestamp"].parse().unwrap();
-        let again = message::signatures(&webhook, &delivery.id.with("msg"), now * 1000, request.body.to_string().as_bytes());
+        let again = message::signatures(
+            &webhook,
+            &delivery.id.with("msg"),
+            now * 1000,
+            request.body.to_string().as_bytes(),
+        );
         assert_eq!(request.headers["webhook-signature"], again);
     }
     assert_eq!(seen[0].body["type"], "webhook.test");
@@ -189,7 +197,9 @@ async fn gone_disables_and_busy_is_left_alone() {
     let mut house = House::build().await;
     let (gone, gone_url) = place(|_| StatusCode::GONE.into_response(), false).await;
     let busy: Script = |n| match n {
-        1 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", HeaderValue::from_static("1"))]).into_response(),
+        1 => {
+            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", HeaderValue::from_static("1"))]).into_response()
+        }
         n => fine(n),
     };
     let (busy, busy_url) = place(busy, false).await;

@@ -213,7 +213,13 @@ struct Attempt {
 
 impl From<AttemptRow> for Attempt {
     fn from(row: AttemptRow) -> Self {
-        Self { number: row.number, at: calls::time(row.at), took_ms: row.ms, status: row.status, error: row.error }
+        Self {
+            number: row.number,
+            at: calls::time(row.at),
+            took_ms: row.ms,
+            status: row.status,
+            error: row.error,
+        }
     }
 }
 
@@ -264,7 +270,11 @@ async fn list(
     responses((status = OK, description = "The endpoint, without its secret.", body = Webhook),
               (status = "default", description = "Refused.", body = Problem,
                content_type = "application/problem+json")))]
-async fn get(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Result<Reply<Webhook>, Refused> {
+async fn get(
+    State(api): State<Api>,
+    caller: Caller,
+    Segment(id): Segment,
+) -> Result<Reply<Webhook>, Refused> {
     find(&api, &caller, &id).map(|row| Reply(row.into()))
 }
 
@@ -371,8 +381,9 @@ async fn replay_dead(
         None => 0,
         Some(Ok(since)) => since.as_millisecond(),
         Some(Err(_)) => {
-            return Err(Refused::bad("invalid_time", "`since` is no time.")
-                .hint("Write it as 2026-03-01T12:00:00Z."));
+            return Err(
+                Refused::bad("invalid_time", "`since` is no time.").hint("Write it as 2026-03-01T12:00:00Z.")
+            );
         }
     };
     let replayed = api.app.store.replay_dead(&row, since).await.map_err(store_failed)?;

@@ -85,7 +85,8 @@ async fn a_full_disk_refuses_calls_and_keeps_events() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     for sequence in 2..600 {
-        let told = CallEvent { detail: json!({ "text": "x".repeat(2000) }), ..event(&before, sequence, "say") };
+        let told =
+            CallEvent { detail: json!({ "text": "x".repeat(2000) }), ..event(&before, sequence, "say") };
         store.record(Write::Event(told)).unwrap();
     }
     store.record(end(&before, State::Completed, 600)).unwrap();
@@ -109,13 +110,18 @@ struct Cluster {
 impl Cluster {
     fn make() -> Option<Self> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-        let bin = versions.flatten().map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists()).max()?;
+        let bin = versions
+            .flatten()
+            .map(|version| version.path().join("bin"))
+            .filter(|bin| bin.join("initdb").exists())
+            .max()?;
         let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let cluster = Self { bin, folder, port };
         // PostgreSQL refuses to run as root; Debian's package brings a user for it.
         if cluster.is_root() {
-            let owned = std::process::Command::new("chown").arg("postgres").arg(cluster.folder.path()).status();
+            let owned =
+                std::process::Command::new("chown").arg("postgres").arg(cluster.folder.path()).status();
             assert!(owned.unwrap().success());
         }
         cluster.run("initdb", &["-A", "trust", "-U", "trunkline", "--no-sync", "-E", "UTF8"]);

@@ -14,7 +14,12 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
         let (row, first) = call_row(1);
         std::fs::write(folder.path().join(file), "RIFF").unwrap();
         let created_at = ago(days);
-        let row = CallRow { created_at, ended_at: ended.then_some(created_at), recording: Some(file.into()), ..row };
+        let row = CallRow {
+            created_at,
+            ended_at: ended.then_some(created_at),
+            recording: Some(file.into()),
+            ..row
+        };
         (row, first)
     };
     let calls = [
@@ -28,7 +33,12 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
         store.create_call(row, first).await.unwrap();
     }
     let [(ancient, _), (old, _), (month, _), (new, _), (running, _)] = &calls;
-    let webhook = NewWebhook { account: 1, url: "https://example.com/".into(), events: vec!["*".into()], ..NewWebhook::default() };
+    let webhook = NewWebhook {
+        account: 1,
+        url: "https://example.com/".into(),
+        events: vec!["*".into()],
+        ..NewWebhook::default()
+    };
     let webhook = store.create_webhook(webhook).await.unwrap();
     let delivery = store.test_webhook(&webhook).await.unwrap();
 
@@ -42,12 +52,17 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
     let swept = store.sweep(&keep, folder.path()).await.unwrap();
     assert_eq!(swept.deliveries, 0);
     assert!(swept.calls >= 1 && swept.recordings >= 3 && swept.events >= 1, "{swept:?}");
-    let mut left: Vec<_> =
-        std::fs::read_dir(folder.path()).unwrap().flatten().map(|file| file.file_name().into_string().unwrap()).collect();
+    let mut left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .flatten()
+        .map(|file| file.file_name().into_string().unwrap())
+        .collect();
     left.sort();
     assert_eq!(left, ["new.wav", "running.wav"]);
     assert_eq!(store.call(None, ancient.id).await.unwrap(), None);
-    for (row, recording, events) in [(old, None, 0), (month, None, 1), (new, Some("new.wav"), 1), (running, Some("running.wav"), 1)] {
+    for (row, recording, events) in
+        [(old, None, 0), (month, None, 1), (new, Some("new.wav"), 1), (running, Some("running.wav"), 1)]
+    {
         let kept = store.call(None, row.id).await.unwrap().unwrap();
         assert_eq!(kept.recording.as_deref(), recording);
         assert_eq!(store.events(row.id).await.unwrap().len(), events);

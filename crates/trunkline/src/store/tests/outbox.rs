@@ -80,7 +80,11 @@ pub(super) async fn endpoints(url: &str) {
         NewWebhook { url: format!("https://example.com/{}", "x".repeat(2048)), ..new(&["*"]) },
     ];
     for webhook in bad {
-        assert_eq!(Refused::from(store.create_webhook(webhook.clone()).await.unwrap_err()).status, 400, "{webhook:?}");
+        assert_eq!(
+            Refused::from(store.create_webhook(webhook.clone()).await.unwrap_err()).status,
+            400,
+            "{webhook:?}"
+        );
     }
     assert!(!store.delete_webhook(Some(0), made.id).await.unwrap());
     assert!(store.delete_webhook(Some(1), made.id).await.unwrap());
@@ -161,7 +165,8 @@ pub(super) async fn later_events_wait_for_earlier_ones(url: &str) {
     attempt(&store, &due[0], Verdict::Delivered).await;
     let (done, attempts) = store.delivery(Some(1), due[0].row.id).await.unwrap().unwrap();
     assert_eq!((&*done.state, done.attempts, done.ended_at), ("delivered", 2, Some(2000)));
-    let first = AttemptRow { number: 1, at: 1000, ms: Some(7), status: None, error: Some("no connection".into()) };
+    let first =
+        AttemptRow { number: 1, at: 1000, ms: Some(7), status: None, error: Some("no connection".into()) };
     let second = AttemptRow { number: 2, status: Some(204), error: None, ..first.clone() };
     assert_eq!(attempts, [first, second]);
 
