@@ -5,6 +5,8 @@
 
 mod message;
 mod policy;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

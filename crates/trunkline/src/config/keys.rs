@@ -59,7 +59,7 @@ impl Key {
 
 const ADDRESS: &str = "an IP address and port such as 127.0.0.1:3000";
 const BOOLEAN: &str = "0 or 1, true or false";
-const TIME: &str = "a time above zero with its unit: 500ms, 30s, 5m, 4h or 7d";
+const TIME: &str = "a time above zero with its unit: 500ms, 30s, 5m or 4h";
 const KEEP: &str = "a time above zero with its unit such as 12h or 90d, or forever";
 const COUNTRY: &str = "two-letter country codes such as US or DE (* for all)";
 const PREFIXES: &str = "beginnings of numbers such as +4930, or !+4930 to refuse them (* for all)";
@@ -378,7 +378,6 @@ fn duration(slot: &mut Duration, value: &str) -> Option<()> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
-        "d" => 24 * 3_600_000,
         _ => return None,
     };
     *slot = Duration::from_millis(number.checked_mul(unit_ms)?);
@@ -390,6 +389,12 @@ fn keep(slot: &mut Option<Duration>, value: &str) -> Option<()> {
         return put(slot, None);
     }
     let mut time = Duration::ZERO;
-    duration(&mut time, value)?;
+    match value.strip_suffix('d') {
+        Some(days) => {
+            let days: u64 = days.trim().parse().ok().filter(|days| (1..=36_500).contains(days))?;
+            time = Duration::from_secs(days * 24 * 3600);
+        }
+        None => duration(&mut time, value)?,
+    }
     put(slot, Some(time))
 }

@@ -15,6 +15,7 @@ use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, Json, Segment};
 use crate::api::reply::{Problem, store_failed};
 use crate::api::{Api, calls};
+use crate::id::Id;
 use crate::refused::Refused;
 use crate::store::{AttemptRow, DeliveryFilter, DeliveryRow, NewWebhook, WebhookRow};
 
@@ -424,7 +425,7 @@ async fn deliveries(
         webhook: asked.webhook.map(|id| body::id(&id, "webhook_not_found", "webhook")).transpose()?,
         call: asked.call.map(|id| body::id(&id, "call_not_found", "call")).transpose()?,
         state: asked.state.map(|state| state.as_str().to_owned()),
-        after: calls::after(asked.after)?,
+        after: asked.after.filter(|text| !text.is_empty()).map(|text| cursor(&text)).transpose()?,
         limit: limit.into(),
     };
     let rows = api.app.store.deliveries(caller.0.reach(), &filter).await.map_err(store_failed)?;
@@ -480,6 +481,13 @@ fn find(api: &Api, caller: &Caller, id: &str) -> Result<WebhookRow, Refused> {
     caller.may(SCOPE)?;
     let parsed = body::id(id, "webhook_not_found", "webhook")?;
     api.app.store.webhook(caller.0.reach(), parsed).ok_or_else(|| unknown(id))
+}
+
+fn cursor(text: &str) -> Result<Id, Refused> {
+    Id::parse(text).ok_or_else(|| {
+        Refused::bad("invalid_cursor", "`after` is no delivery's id.")
+            .hint("Take it from `next` of the page before.")
+    })
 }
 
 fn unknown(id: &str) -> Refused {
