@@ -3,14 +3,18 @@
 //! Both run the same SQL text through [`sqlx::Any`]. What a call's way needs (keys, accounts, trunks) is read from
 //! memory, refreshed whenever it changes; calls are written by one task that groups commits ([`Store::record`]).
 
+mod accounts;
 mod calls;
+mod feed;
 mod keys;
+mod once;
 mod seal;
 mod setup;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod trunks;
+mod usage;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -21,12 +25,15 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyPool, ConnectOptions, Executor, Row};
 use tokio::sync::{broadcast, mpsc};
 
-pub use calls::{CallEvent, CallFilter, CallRow};
+pub use calls::{CallEvent, CallFilter, CallRow, Place};
+pub use feed::{EventFilter, Placed};
 pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
+pub use once::{Created, Once};
 pub use seal::{MasterKey, SealError};
 pub use setup::Bootstrap;
 pub use snapshot::Account;
 pub use trunks::{NewTrunk, TrunkRow};
+pub use usage::UsageRow;
 pub use writer::{Finish, Full, Write};
 
 use crate::id::Id;

@@ -8,8 +8,10 @@ use call::State;
 use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::once::{self, Created, Once};
 use super::{CallEvent, CallRow, Store, StoreError};
 use crate::id::Id;
+use crate::refused::Refused;
 
 /// Writes that may wait.
 const QUEUE: usize = 8192;
@@ -66,6 +68,11 @@ pub enum Write {
         /// File name below the recordings folder.
         file: String,
     },
+    /// It was not carried out: what asked for it may be asked again.
+    Forget {
+        /// The call.
+        call: Id,
+    },
     /// Something happened.
     Event(CallEvent),
     /// It ended. Only the first end counts.
@@ -95,10 +102,20 @@ pub struct Finish {
 }
 
 pub(super) enum Job {
-    Create { row: Box<CallRow>, first: CallEvent, done: oneshot::Sender<Result<(), StoreError>> },
+    Create(Create),
     Write(Write),
     KeyUsed { key: Id, at: i64 },
     Flush(oneshot::Sender<()>),
+}
+
+/// A call to be stored, if it was not before.
+pub(super) struct Create {
+    row: Box<CallRow>,
+    first: CallEvent,
+    once: Option<Once>,
+    /// What became of it, once it is written.
+    outcome: Result<Created, Refused>,
+    done: oneshot::Sender<Result<Created, StoreError>>,
 }
 
 /// Where committed events are told.
@@ -108,7 +125,9 @@ impl Job {
     /// The event that a commit of this makes known.
     fn event(&self) -> Option<&CallEvent> {
         match self {
-            Job::Create { first, done, .. } => (!done.is_closed()).then_some(first),
+            Job::Create(new) => {
+                (!new.done.is_closed() && new.outcome == Ok(Created::New)).then_some(&new.first)
+            }
             Job::Write(Write::Event(event)) => Some(event),
             Job::Write(Write::Finish(end)) => Some(&end.event),
             Job::Write(_) | Job::KeyUsed { .. } | Job::Flush(_) => None,
@@ -127,14 +146,21 @@ impl Health {
 }
 
 impl Store {
-    /// Stores a new call and its first event; returns once both are committed.
-    pub async fn create_call(&self, row: &CallRow, first: &CallEvent) -> Result<(), StoreError> {
+    /// Stores a new call and its first event; returns once both are committed. With `once` nothing is stored where the
+    /// same was asked before: that call is answered, or the request refused if it asked for something else.
+    pub async fn create_call(
+        &self,
+        row: &CallRow,
+        first: &CallEvent,
+        once: Option<&Once>,
+    ) -> Result<Created, StoreError> {
         if self.0.queue.capacity() <= KEPT_FREE {
             return Err(StoreError::Behind);
         }
         let (done, committed) = oneshot::channel();
-        let job = Job::Create { row: Box::new(row.clone()), first: first.clone(), done };
-        self.0.queue.try_send(job).map_err(|_| StoreError::Behind)?;
+        let (row, first, once) = (Box::new(row.clone()), first.clone(), once.cloned());
+        let new = Create { row, first, once, outcome: Ok(Created::New), done };
+        self.0.queue.try_send(Job::Create(new)).map_err(|_| StoreError::Behind)?;
         match tokio::time::timeout(PATIENCE, committed).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StoreError::Write("the writer has stopped".into())),
@@ -186,7 +212,7 @@ async fn settle(pool: &AnyPool, health: &Health, events: &Events, batch: Vec<Job
     let mut batches = vec![batch];
     let mut failures = 0;
     while let Some(mut batch) = batches.pop() {
-        match commit(pool, &batch).await {
+        match commit(pool, &mut batch).await {
             Ok(()) => {
                 if health.0.swap(false, Ordering::Relaxed) {
                     tracing::info!("the database is written to again");
@@ -206,7 +232,7 @@ async fn settle(pool: &AnyPool, health: &Health, events: &Events, batch: Vec<Job
                 }
                 // Whoever orders a new call is told at once; what happened to the others is kept.
                 let (new, rest): (Vec<_>, Vec<_>) =
-                    batch.into_iter().partition(|job| matches!(job, Job::Create { .. }));
+                    batch.into_iter().partition(|job| matches!(job, Job::Create(_)));
                 new.into_iter().for_each(|job| answer(job, Some(&error)));
                 if !rest.is_empty() {
                     batches.push(rest);
@@ -246,8 +272,11 @@ fn may_pass(error: &sqlx::Error) -> bool {
 
 fn answer(job: Job, error: Option<&sqlx::Error>) {
     match job {
-        Job::Create { done, .. } => {
-            let result = error.map_or(Ok(()), |error| Err(StoreError::Write(error.to_string())));
+        Job::Create(Create { outcome, done, .. }) => {
+            let result = match error {
+                None => outcome.map_err(StoreError::Refused),
+                Some(error) => Err(StoreError::Write(error.to_string())),
+            };
             // Whoever asked may be gone; the call is stored all the same.
             let _ = done.send(result);
         }
@@ -258,7 +287,7 @@ fn answer(job: Job, error: Option<&sqlx::Error>) {
     }
 }
 
-async fn commit(pool: &AnyPool, batch: &[Job]) -> Result<(), sqlx::Error> {
+async fn commit(pool: &AnyPool, batch: &mut [Job]) -> Result<(), sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let committed = commit_on(&mut connection, batch).await;
     if committed.is_err() {
@@ -269,16 +298,23 @@ async fn commit(pool: &AnyPool, batch: &[Job]) -> Result<(), sqlx::Error> {
     committed
 }
 
-async fn commit_on(connection: &mut AnyConnection, batch: &[Job]) -> Result<(), sqlx::Error> {
+async fn commit_on(connection: &mut AnyConnection, batch: &mut [Job]) -> Result<(), sqlx::Error> {
     let mut group = connection.begin().await?;
     for job in batch {
         match job {
             // Whoever ordered it has been refused in the meantime: nobody would place it.
-            Job::Create { done, .. } if done.is_closed() => {}
-            Job::Create { row, first, .. } => {
-                insert_call(&mut group, row).await?;
-                insert_event(&mut group, first).await?;
+            Job::Create(new) if new.done.is_closed() => {}
+            Job::Create(new) => {
+                new.outcome = match &new.once {
+                    Some(once) => once::claim(&mut group, &new.row, once).await?,
+                    None => Ok(Created::New),
+                };
+                if new.outcome == Ok(Created::New) {
+                    insert_call(&mut group, &new.row).await?;
+                    insert_event(&mut group, &new.first).await?;
+                }
             }
+            Job::Write(Write::Forget { call }) => once::forget(&mut group, *call).await?,
             Job::Write(Write::Event(event)) => insert_event(&mut group, event).await?,
             Job::Write(Write::Finish(end)) => finish(&mut group, end).await?,
             Job::Write(Write::State { call, state, at }) => advance(&mut group, *call, *state, *at).await?,
@@ -314,9 +350,9 @@ fn rank(state: State) -> i64 {
 async fn insert_call(connection: &mut AnyConnection, row: &CallRow) -> Result<(), sqlx::Error> {
     let insert = "INSERT INTO calls (id, account, direction, face, from_number, to_number, kind, trunk, trunk_name, \
                   state, rank, cause_code, cause_text, cause_hint, sip_status, q850, hangup_by, sip_call_id, \
-                  audio_file, spoken, flow, recording, created_at, ringing_at, answered_at, ended_at, quality, heard) \
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-                  $21, $22, $23, $24, $25, $26, $27, $28)";
+                  audio_file, spoken, flow, recording, created_at, ringing_at, answered_at, ended_at, quality, heard, \
+                  metadata) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
+                  $21, $22, $23, $24, $25, $26, $27, $28, $29)";
     sqlx::query(insert)
         .bind(row.id.to_string())
         .bind(row.account)
@@ -346,6 +382,7 @@ async fn insert_call(connection: &mut AnyConnection, row: &CallRow) -> Result<()
         .bind(row.ended_at)
         .bind(row.quality.as_ref().map(|quality| quality.to_string()))
         .bind(row.heard.as_ref().map(|heard| heard.to_string()))
+        .bind(serde_json::json!(row.metadata).to_string())
         .execute(connection)
         .await?;
     Ok(())
@@ -355,7 +392,9 @@ pub(super) async fn insert_event(
     connection: &mut AnyConnection,
     event: &CallEvent,
 ) -> Result<(), sqlx::Error> {
-    let insert = "INSERT INTO events (call_id, sequence, account, at, kind, detail) VALUES ($1, $2, $3, $4, $5, $6) \
+    // One connection writes, so the order of the ordinals is that of the commits.
+    let insert = "INSERT INTO events (call_id, sequence, account, at, kind, detail, ordinal) \
+                  VALUES ($1, $2, $3, $4, $5, $6, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM events)) \
                   ON CONFLICT (call_id, sequence) DO NOTHING";
     sqlx::query(insert)
         .bind(event.call.to_string())
