@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
@@ -176,7 +175,7 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
     });
     let Some(path) = known else { return next.run(request).await };
     let mut limited = HeaderMap::new();
-    let response = match admit(&api, &request, path, &mut limited) {
+    let mut response = match admit(&api, &request, path, &mut limited) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -187,9 +186,8 @@ pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
             refused.into_response()
         }
     };
-    let (mut parts, content) = response.into_parts();
-    parts.headers.extend(limited);
-    Response::from_parts(parts, Body::new(content))
+    response.headers_mut().extend(limited);
+    response
 }
 
 fn admit(api: &Api, request: &Request, path: &str, limited: &mut HeaderMap) -> Result<Caller, Refused> {
