@@ -13,13 +13,16 @@
 mod http;
 mod peers;
 mod ports;
+mod receiver;
 mod server;
 mod sound;
 mod tool;
 
 mod access;
+mod backup;
 mod baresip;
 mod cli;
+mod crash;
 mod doc0;
 mod garbage;
 mod kamailio;

@@ -21,19 +21,25 @@ use crate::api::{self, Door};
 use crate::config::{Config, EngineChoice, SpeechConfig};
 use crate::endpoint::Listen;
 use crate::http;
+use crate::outward::Outward;
 use crate::rtp::Media;
 use crate::secret::Secret;
 use crate::sim::Network;
 use crate::speech::Speech;
-use crate::store::{MasterKey, Store, TrunkRow};
+use crate::store::{Keep, MasterKey, Store, StoreError, TrunkRow};
 use crate::switch::{self, Switch};
 use crate::time::now_ms;
 use crate::upload::Uploads;
+use crate::webhook;
 
 /// What callees of the simulated network say.
 const GREETING: &str = "Hello. This is the simulated phone network. I am listening.";
 /// How long HTTP requests may go on once all calls have ended.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// The first look for what has been kept long enough, and the time between two.
+const SWEEP_FIRST: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Everything that runs, for those who serve requests.
 pub struct App {
@@ -63,6 +69,11 @@ impl App {
     /// Where recordings are kept.
     pub fn recordings_dir(&self) -> PathBuf {
         self.config.data_dir.join("recordings")
+    }
+
+    /// Which addresses may be reached on behalf of API callers.
+    pub fn outward(&self) -> Outward {
+        Outward { internal: self.config.allow_internal_http }
     }
 }
 
@@ -98,12 +109,22 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let tcp = tokio::spawn(http::serve(listener, tcp, until(stopped.clone())));
     let local = tokio::spawn(axum::serve(unix, local).with_graceful_shutdown(until(stopped)).into_future());
     let beside = tokio::spawn(started(app.clone()));
+    let sweeping = tokio::spawn(sweep(app.clone()));
+    let (stop_webhooks, webhooks_stopped) = watch::channel(false);
+    let policy = webhook::Policy {
+        first_retry: app.config.webhook_retry,
+        attempts: app.config.webhook_attempts,
+        max_age: app.config.webhook_max_age,
+    };
+    let delivering =
+        tokio::spawn(webhook::deliver(app.store.clone(), app.outward(), policy, webhooks_stopped));
 
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     beside.abort();
+    sweeping.abort();
     tracing::info!(
         calls = app.switch.live(),
         grace_s = app.config.drain_grace.as_secs(),
@@ -119,6 +140,10 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let _ = tokio::time::timeout(HTTP_GRACE, async { tokio::join!(tcp, local) }).await;
     let _ = tokio::task::spawn_blocking(move || switch_thread.join()).await;
     media.exit();
+    app.store.flush().await;
+    let _ = stop_webhooks.send(true);
+    // What is not through by then is tried again after the next start.
+    let _ = tokio::time::timeout(HTTP_GRACE, delivering).await;
     app.store.flush().await;
     let _ = std::fs::remove_file(socket_path(&app.config.data_dir));
     tracing::info!("stopped");
@@ -137,12 +162,18 @@ async fn start(
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be started")?;
     crate::metrics::describe();
-    let master = MasterKey::load(config.master_key.as_ref(), &config.master_key_file())?;
-    let store = Store::open(&config.database_url(), &master).await?;
+    let store = open_store(&config).await?;
     let bootstrap = store.bootstrap(config.demo, config.bootstrap_key.as_ref()).await?;
     store.set_provider(config.provider.as_ref()).await?;
     check_reach(&config, &store)?;
-    store.end_orphans().await?;
+    let (ended, saved) = store.orphans().await?;
+    if ended > 0 || !saved.is_empty() {
+        tracing::warn!(
+            calls = ended,
+            legs = saved.len(),
+            "the last run did not end properly: its calls are ended now"
+        );
+    }
     let speech = Speech::new(&config.speech, config.data_dir.join("speech"));
     let uploads = Uploads::new(config.data_dir.join("uploads"));
     if config.demo {
@@ -152,8 +183,13 @@ async fn start(
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let media = Media::start(config.sip_listen.ip(), config.rtp_ports.clone(), cpus)?;
     let listen = Listen { address: config.sip_listen, external: config.external_ip, tcp: true };
-    let setup =
-        switch::Setup { listen, media: media.clone(), store: store.clone(), max_calls: config.max_calls };
+    let setup = switch::Setup {
+        listen,
+        media: media.clone(),
+        store: store.clone(),
+        max_calls: config.max_calls,
+        saved,
+    };
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
     let sim = match config.demo {
@@ -173,6 +209,44 @@ async fn start(
         http_address,
     };
     Ok((Arc::new(app), media, thread))
+}
+
+/// The database under its master key. A key that was made just now fits no database that was there before: then it is
+/// not left behind, to be taken for the right one.
+async fn open_store(config: &Config) -> Result<Store> {
+    let file = config.master_key_file();
+    let had_key = config.master_key.is_some() || file.exists();
+    let master = MasterKey::load(config.master_key.as_ref(), &file)?;
+    match Store::open(&config.database_url(), &master).await {
+        Err(StoreError::MasterKey) if !had_key => {
+            std::fs::remove_file(&file).with_context(|| format!("{} cannot be removed", file.display()))?;
+            bail!(
+                "the database is there, but not its master key: bring back {}, or give the key in master_key \
+                 (TRUNKLINE_MASTER_KEY)",
+                file.display()
+            );
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// Forgets what has been kept long enough, now and then.
+async fn sweep(app: Arc<App>) {
+    let keep = Keep {
+        calls: app.config.keep_calls,
+        recordings: app.config.keep_recordings,
+        events: app.config.keep_events,
+        pending: Some(app.config.webhook_max_age),
+    };
+    tokio::time::sleep(SWEEP_FIRST).await;
+    loop {
+        match app.store.sweep(&keep, &app.recordings_dir()).await {
+            Ok(swept) if swept == crate::store::Swept::default() => {}
+            Ok(swept) => tracing::info!(?swept, "removed what has been kept long enough"),
+            Err(error) => tracing::error!(%error, "what has been kept long enough cannot be removed"),
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
+    }
 }
 
 async fn simulate(config: &Config, media: &Media, switch: &Switch) -> Result<Network> {

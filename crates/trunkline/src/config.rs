@@ -68,6 +68,18 @@ pub struct Config {
     pub silence_timeout: Duration,
     /// How long calls may go on after SIGTERM.
     pub drain_grace: Duration,
+    /// How long calls are kept after their end; `None` is forever.
+    pub keep_calls: Option<Duration>,
+    /// How long recordings are kept.
+    pub keep_recordings: Option<Duration>,
+    /// How long events of calls, and webhook deliveries that are over, are kept.
+    pub keep_events: Option<Duration>,
+    /// The wait after a webhook's first failure; the later ones grow with it.
+    pub webhook_retry: Duration,
+    /// How often a webhook is tried in all.
+    pub webhook_attempts: u32,
+    /// How old a webhook may become before it is given up.
+    pub webhook_max_age: Duration,
     /// Log filter, as `tracing` reads it.
     pub log: String,
     /// How log lines look.
@@ -196,12 +208,22 @@ impl Default for Config {
             max_duration: Duration::from_secs(4 * 3600),
             silence_timeout: Duration::from_secs(30),
             drain_grace: Duration::from_secs(30),
+            keep_calls: Some(days(365)),
+            keep_recordings: Some(days(30)),
+            keep_events: Some(days(90)),
+            webhook_retry: Duration::from_secs(5),
+            webhook_attempts: 10,
+            webhook_max_age: days(4),
             log: "info".into(),
             log_format: LogFormat::Text,
             provider: None,
             speech: SpeechConfig::default(),
         }
     }
+}
+
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 3600)
 }
 
 /// Why the settings cannot be used: one line that says which key, what was given, what is expected.

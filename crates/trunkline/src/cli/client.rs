@@ -68,6 +68,15 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|error| Failure::Broken(error.to_string()))
     }
 
+    /// One page of a list, asked for as `query` says.
+    pub(super) async fn list(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
+        let mut url = url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.http.get(url)).await?.json().await.map_err(broken)
+    }
+
     /// Stores a sound file with the server; answers its name there.
     pub(super) async fn upload(&self, file: &Path, bytes: Vec<u8>) -> Result<String, Failure> {
         let name =

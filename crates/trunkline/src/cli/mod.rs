@@ -3,6 +3,7 @@
 //! They reach a running server through the Unix socket in its data folder, which only its owner may open, so
 //! they need no key. Progress and results go to standard output, complaints to standard error.
 
+mod backup;
 mod call;
 mod check;
 mod client;
@@ -10,6 +11,7 @@ pub mod demo;
 mod doctor;
 mod keys;
 mod trunks;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +60,13 @@ enum Command {
     /// Add, list and remove the SIP providers that calls go out through
     #[command(subcommand)]
     Trunks(trunks::Command),
+    /// Say where events are delivered to, and see what became of them
+    #[command(subcommand)]
+    Webhooks(webhooks::Command),
+    /// Copy everything needed to go on elsewhere into a new folder, also while the server runs
+    Backup(backup::Backup),
+    /// Put a backup into an empty data folder
+    Restore(backup::Restore),
     /// Check settings, folders, ports, speech engines and trunks, and say what to do
     Doctor,
     /// Check the settings only; ends with 0 if they can be used, else with 1
@@ -103,6 +112,9 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Call(arguments) => call::run(&config, arguments).await,
         Command::Keys(command) => keys::run(&config, command).await,
         Command::Trunks(command) => trunks::run(&config, command).await,
+        Command::Webhooks(command) => webhooks::run(&config, command).await,
+        Command::Backup(what) => backup::backup(&config, what).await,
+        Command::Restore(what) => backup::restore(&config, what).await,
         Command::Doctor => Ok(doctor::run(&config).await),
         Command::Check => check::run(&config),
     }
@@ -161,6 +173,11 @@ mod tests {
             "trunkline keys revoke key_65a1f0c2a4b1c2d3e4f50601",
             "trunkline trunks add acme --host sip.example.com --username u --password-file - --default",
             "trunkline trunks default sim",
+            "trunkline webhooks add https://example.com/hook --event call.finished --event call.answered",
+            "trunkline webhooks deliveries --dead",
+            "trunkline webhooks replay msg_65a1f0c2a4b1c2d3e4f50601",
+            "trunkline backup /srv/backup --recordings",
+            "trunkline restore /srv/backup --data-dir /srv/trunkline",
             "trunkline doctor",
             "trunkline check",
         ];
@@ -174,6 +191,9 @@ mod tests {
             "trunkline call +12025550123 --say Hello --play a.mp3",
             "trunkline keys revoke",
             "trunkline trunks add acme",
+            "trunkline webhooks add",
+            "trunkline backup",
+            "trunkline restore",
             "trunkline trunks add acme --host a --transport tls",
             "trunkline trunks add acme --host a --port 0",
         ];

@@ -60,6 +60,7 @@ impl Key {
 const ADDRESS: &str = "an IP address and port such as 127.0.0.1:3000";
 const BOOLEAN: &str = "0 or 1, true or false";
 const TIME: &str = "a time above zero with its unit: 500ms, 30s, 5m or 4h";
+const KEEP: &str = "a time above zero with its unit such as 12h or 90d, or forever";
 const COUNTRY: &str = "two-letter country codes such as US or DE (* for all)";
 const PREFIXES: &str = "beginnings of numbers such as +4930, or !+4930 to refuse them (* for all)";
 const RATE: &str = "a number from 1 to 1000000";
@@ -118,6 +119,15 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("max_duration", TIME, |c, v| duration(&mut c.max_duration, v)),
     Key::new("silence_timeout", TIME, |c, v| duration(&mut c.silence_timeout, v)),
     Key::new("drain_grace", TIME, |c, v| duration(&mut c.drain_grace, v)),
+    Key::new("keep_calls", KEEP, |c, v| keep(&mut c.keep_calls, v)),
+    Key::new("keep_recordings", KEEP, |c, v| keep(&mut c.keep_recordings, v)),
+    Key::new("keep_events", KEEP, |c, v| keep(&mut c.keep_events, v)),
+    Key::new("webhook_retry", TIME, |c, v| duration(&mut c.webhook_retry, v)),
+    Key::new("webhook_attempts", "a number from 1 to 100", |c, v| {
+        let attempts = v.parse().ok()?;
+        (1..=100).contains(&attempts).then(|| c.webhook_attempts = attempts)
+    }),
+    Key::new("webhook_max_age", TIME, |c, v| duration(&mut c.webhook_max_age, v)),
     Key::new(
         "log",
         "a level (error, warn, info, debug, trace) or a filter such as info,trunkline=debug",
@@ -331,4 +341,19 @@ fn duration(slot: &mut Duration, value: &str) -> Option<()> {
     };
     *slot = Duration::from_millis(number.checked_mul(unit_ms)?);
     Some(())
+}
+
+fn keep(slot: &mut Option<Duration>, value: &str) -> Option<()> {
+    if value == "forever" {
+        return put(slot, None);
+    }
+    let mut time = Duration::ZERO;
+    match value.strip_suffix('d') {
+        Some(days) => {
+            let days: u64 = days.trim().parse().ok().filter(|days| (1..=36_500).contains(days))?;
+            time = Duration::from_secs(days * 24 * 3600);
+        }
+        None => duration(&mut time, value)?,
+    }
+    put(slot, Some(time))
 }

@@ -137,7 +137,7 @@ impl CallRow {
     }
 }
 
-fn from_row(row: &AnyRow) -> Result<CallRow, StoreError> {
+pub(super) fn from_row(row: &AnyRow) -> Result<CallRow, StoreError> {
     let small = |field: &'static str| -> Result<Option<i64>, StoreError> { Ok(row.try_get(field)?) };
     Ok(CallRow {
         id: id_of(row, "id")?,

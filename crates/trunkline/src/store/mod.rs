@@ -4,10 +4,16 @@
 //! memory, refreshed whenever it changes; calls are written by one task that groups commits ([`Store::record`]).
 
 mod accounts;
+mod backup;
+mod batch;
 mod calls;
 mod feed;
 mod keys;
+mod legs;
 mod once;
+mod outbox;
+mod retention;
+mod rows;
 mod seal;
 mod setup;
 mod snapshot;
@@ -15,6 +21,7 @@ mod snapshot;
 mod tests;
 mod trunks;
 mod usage;
+mod webhooks;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -25,15 +32,22 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyPool, ConnectOptions, Executor, Row};
 use tokio::sync::{broadcast, mpsc};
 
+pub use backup::copy_database;
 pub use calls::{CallEvent, CallFilter, CallRow, Place};
 pub use feed::{EventFilter, Placed};
 pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
+pub use legs::SavedLeg;
 pub use once::{Created, Once};
+pub use retention::{Keep, Swept};
 pub use seal::{MasterKey, SealError};
 pub use setup::Bootstrap;
 pub use snapshot::Account;
 pub use trunks::{NewTrunk, TrunkRow};
 pub use usage::UsageRow;
+pub use webhooks::{
+    AttemptRow, DeliveryFilter, DeliveryRow, EVENT_TYPES, NewWebhook, TEST, WebhookRow, event_type,
+};
+pub(crate) use webhooks::{Claim, Due, Outcome, Verdict};
 pub use writer::{Finish, Full, Write};
 
 use crate::id::Id;
@@ -57,12 +71,13 @@ struct Inner {
     /// One connection: writers queue here instead of meeting `SQLITE_BUSY`.
     writes: AnyPool,
     master: MasterKey,
-    memory: RwLock<Arc<Snapshot>>,
+    memory: Arc<RwLock<Arc<Snapshot>>>,
     /// Held from a change until memory shows it, so that an older snapshot never replaces a newer one.
     changing: tokio::sync::Mutex<()>,
     queue: mpsc::Sender<writer::Job>,
     events: writer::Events,
     health: Arc<writer::Health>,
+    outbox: Arc<outbox::Outbox>,
 }
 
 /// Why the store did not do as asked.
@@ -103,6 +118,9 @@ pub enum StoreError {
     /// More is to be written than can be.
     #[error("the database cannot keep up")]
     Behind,
+    /// The database is gone, or its disk is full.
+    #[error("the database cannot be written to just now")]
+    Away,
     /// The write could not be committed.
     #[error("database: {0}")]
     Write(String),
@@ -123,11 +141,19 @@ impl From<StoreError> for Refused {
                     .hint("Try again in a second.")
                     .retry_after(1)
             }
+            StoreError::Away => away(),
+            StoreError::Database(error) if writer::may_pass(&error) => away(),
             // The details are for the operator's log, not for whoever asked.
             _ => Refused::new(500, "store_failed", "The database did not answer as it should.")
                 .hint("The server's log says why."),
         }
     }
+}
+
+fn away() -> Refused {
+    Refused::new(503, "store_away", "The database does not answer or has no room; nobody was dialled.")
+        .hint("Calls that are up go on. The server's log says what is wrong.")
+        .retry_after(5)
 }
 
 impl Store {
@@ -138,8 +164,11 @@ impl Store {
         let (options, sqlite) = address(url)?;
         let options = options.disable_statement_logging();
         let pool = |connections| {
-            let pool =
-                AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5));
+            // A connection that broke is found out by what is asked over it: asking beforehand doubles the round trips.
+            let pool = AnyPoolOptions::new()
+                .max_connections(connections)
+                .test_before_acquire(connections > 1)
+                .acquire_timeout(Duration::from_secs(5));
             if !sqlite {
                 return pool;
             }
@@ -156,12 +185,21 @@ impl Store {
         MIGRATIONS.run(&writes).await?;
         setup::check_master_key(&writes, master).await?;
         let reads = pool(4).connect_with(options).await?;
-        let memory = RwLock::new(Arc::new(Snapshot::load(&writes, master).await?));
+        let memory = Arc::new(RwLock::new(Arc::new(Snapshot::load(&writes, master).await?)));
         let health = Arc::new(writer::Health::default());
+        let outbox = Arc::new(outbox::Outbox::default());
         let (events, _) = broadcast::channel(EVENTS);
-        let queue = writer::start(writes.clone(), health.clone(), events.clone());
+        let queue = writer::start(writer::Writer {
+            pool: writes.clone(),
+            health: health.clone(),
+            events: events.clone(),
+            memory: memory.clone(),
+            outbox: outbox.clone(),
+            probe: 0,
+        });
         let changing = tokio::sync::Mutex::default();
-        let inner = Inner { reads, writes, master: master.clone(), memory, changing, queue, events, health };
+        let master = master.clone();
+        let inner = Inner { reads, writes, master, memory, changing, queue, events, health, outbox };
         Ok(Self(Arc::new(inner)))
     }
 

@@ -1,5 +1,7 @@
 //! Requests that are carried out once, however often they are sent (`Idempotency-Key`).
 
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
 use sqlx::{AnyConnection, Row};
 
@@ -27,6 +29,9 @@ pub enum Created {
     Replayed(Id),
 }
 
+/// By the calls that were not stored: what came of the same order before.
+pub(super) type Known = HashMap<Id, Result<Created, Refused>>;
+
 impl Once {
     /// `key` as the caller chose it; `asked` is everything that makes two requests the same.
     pub fn new(key: &str, asked: &[&[u8]]) -> Self {
@@ -38,9 +43,9 @@ impl Once {
         Self { key: key.to_owned(), hash: hex::encode(hash.finalize()) }
     }
 
-    fn same(&self, hash: &str, call: Id) -> Result<Created, Refused> {
+    fn same(&self, hash: &str, call: Id) -> Result<Id, Refused> {
         if self.hash == hash {
-            return Ok(Created::Replayed(call));
+            return Ok(call);
         }
         Err(Refused::new(
             422,
@@ -64,19 +69,16 @@ impl Store {
             .await?;
         let Some(row) = found else { return Ok(None) };
         let hash: String = row.try_get("hash")?;
-        match once.same(&hash, id_of(&row, "call_id")?)? {
-            Created::Replayed(call) => Ok(Some(call)),
-            Created::New => Ok(None),
-        }
+        Ok(Some(once.same(&hash, id_of(&row, "call_id")?)?))
     }
 }
 
-/// Takes the key for this call, or says whose it is. What has been remembered long enough is forgotten first.
+/// Takes the key for this call, or says what is known of it. What has been remembered long enough is forgotten first.
 pub(super) async fn claim(
     connection: &mut AnyConnection,
     row: &CallRow,
     once: &Once,
-) -> Result<Result<Created, Refused>, sqlx::Error> {
+) -> Result<Option<Result<Created, Refused>>, sqlx::Error> {
     let now = now_ms();
     sqlx::query("DELETE FROM idempotency WHERE created_at <= $1")
         .bind(now - REMEMBERED)
@@ -93,7 +95,7 @@ pub(super) async fn claim(
         .execute(&mut *connection)
         .await?;
     if taken.rows_affected() == 1 {
-        return Ok(Ok(Created::New));
+        return Ok(None);
     }
     let known = sqlx::query("SELECT hash, call_id FROM idempotency WHERE account = $1 AND name = $2")
         .bind(row.account)
@@ -102,12 +104,5 @@ pub(super) async fn claim(
         .await?;
     let (hash, call): (String, String) = (known.try_get("hash")?, known.try_get("call_id")?);
     let call = Id::parse(&call).ok_or_else(|| sqlx::Error::Decode("idempotency.call_id".into()))?;
-    Ok(once.same(&hash, call))
-}
-
-/// Gives the key of a call back: nothing came of it.
-pub(super) async fn forget(connection: &mut AnyConnection, call: Id) -> Result<(), sqlx::Error> {
-    let delete = sqlx::query("DELETE FROM idempotency WHERE call_id = $1");
-    delete.bind(call.to_string()).execute(connection).await?;
-    Ok(())
+    Ok(Some(once.same(&hash, call).map(Created::Replayed)))
 }

@@ -1,11 +1,10 @@
-//! What happens at start: the master key's proof, the first rows, the settings' trunk, calls a crash left behind.
+//! What happens at start: the master key's proof, the first rows, the settings' trunk.
 
-use call::{State, TrunkKind};
-use sqlx::{AnyPool, Row};
+use call::TrunkKind;
+use sqlx::{AnyConnection, AnyPool, Row};
 
 use super::trunks::{self, FROM_SETTINGS};
-use super::writer::{self, Finish};
-use super::{CallEvent, MasterKey, NewKey, NewTrunk, OPERATOR, Store, StoreError, TrunkRow, id_of};
+use super::{MasterKey, NewKey, NewTrunk, OPERATOR, Store, StoreError, TrunkRow};
 use crate::config::Provider;
 use crate::secret::Secret;
 use crate::time::now_ms;
@@ -27,7 +26,16 @@ pub(super) async fn check_master_key(pool: &AnyPool, master: &MasterKey) -> Resu
         .bind(sealed)
         .execute(pool)
         .await?;
-    let row = sqlx::query("SELECT value FROM facts WHERE name = 'master_key'").fetch_one(pool).await?;
+    let mut connection = pool.acquire().await?;
+    compare_master_key(&mut connection, master).await
+}
+
+/// As [`check_master_key`], for a database that has been in use.
+pub(super) async fn compare_master_key(
+    connection: &mut AnyConnection,
+    master: &MasterKey,
+) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT value FROM facts WHERE name = 'master_key'").fetch_one(connection).await?;
     let sealed: String = row.try_get("value")?;
     master.open(&sealed, PROOF).map(|_| ()).map_err(|_| StoreError::MasterKey)
 }
@@ -153,52 +161,6 @@ impl Store {
         }
         change.commit().await?;
         self.refresh().await
-    }
-
-    /// Ends the calls that a crash left unfinished: failed, cause `interrupted`, ended when last heard of. Answers how
-    /// many there were. To be called before the first new call.
-    pub async fn end_orphans(&self) -> Result<usize, StoreError> {
-        let mut change = self.0.writes.begin().await?;
-        let select = "SELECT id, account, created_at, \
-                      (SELECT MAX(at) FROM events WHERE call_id = calls.id) AS last_at, \
-                      (SELECT MAX(sequence) FROM events WHERE call_id = calls.id) AS last_sequence \
-                      FROM calls WHERE ended_at IS NULL";
-        let rows = sqlx::query(select).fetch_all(&mut *change).await?;
-        for row in &rows {
-            let call = id_of(row, "id")?;
-            let created_at: i64 = row.try_get("created_at")?;
-            let last_at: Option<i64> = row.try_get("last_at")?;
-            let last_sequence: Option<i64> = row.try_get("last_sequence")?;
-            let text = "The server stopped while the call was going on.";
-            let event = CallEvent {
-                call,
-                account: row.try_get("account")?,
-                sequence: last_sequence.unwrap_or(0) + 1,
-                at: now_ms(),
-                kind: "finished".into(),
-                detail: serde_json::json!({"state": State::Failed.as_str(), "cause": "interrupted", "text": text}),
-            };
-            let end = Finish {
-                call,
-                state: State::Failed,
-                cause_code: Some("interrupted".into()),
-                cause_text: Some(text.into()),
-                cause_hint: Some("Place the call again, unless it had been answered.".into()),
-                sip_status: None,
-                q850: None,
-                hangup_by: Some("system".into()),
-                ringing_at: None,
-                answered_at: None,
-                ended_at: last_at.unwrap_or(created_at),
-                quality: None,
-                heard: None,
-                recording: None,
-                event,
-            };
-            writer::finish(&mut change, &end).await?;
-        }
-        change.commit().await?;
-        Ok(rows.len())
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row};
 
 use super::keys::KnownKey;
-use super::{MasterKey, Store, StoreError, TrunkRow, json, keys, parsed, trunks};
+use super::{MasterKey, Store, StoreError, TrunkRow, WebhookRow, json, keys, parsed, trunks, webhooks};
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,13 +30,15 @@ pub struct Account {
     pub max_duration_s: Option<u32>,
 }
 
-/// Accounts, keys and trunks at one moment.
+/// Accounts, keys, trunks and webhook endpoints at one moment.
 pub(super) struct Snapshot {
     accounts: HashMap<i64, Account>,
     /// The default trunk first, then by priority and name.
     trunks: HashMap<i64, Vec<TrunkRow>>,
     /// By the first bytes of the hash; the rest is compared in constant time.
     pub(super) keys: HashMap<[u8; 8], Vec<KnownKey>>,
+    /// By account; one without endpoints is not there.
+    pub(super) webhooks: HashMap<i64, Vec<WebhookRow>>,
 }
 
 impl Snapshot {
@@ -67,7 +69,12 @@ impl Snapshot {
             let key = keys::known_from_row(&row)?;
             known.entry(key.index()).or_default().push(key);
         }
-        Ok(Self { accounts, trunks: by_account, keys: known })
+        let mut endpoints: HashMap<i64, Vec<WebhookRow>> = HashMap::new();
+        for row in sqlx::query("SELECT * FROM webhooks").fetch_all(pool).await? {
+            let webhook = webhooks::from_row(&row, master)?;
+            endpoints.entry(webhook.account).or_default().push(webhook);
+        }
+        Ok(Self { accounts, trunks: by_account, keys: known, webhooks: endpoints })
     }
 }
 

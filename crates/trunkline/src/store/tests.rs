@@ -1,5 +1,10 @@
 //! One suite, run on both databases.
 
+mod gone;
+mod keeping;
+mod outbox;
+mod speed;
+
 use std::sync::Arc;
 
 use call::{State, TrunkKind};
@@ -103,6 +108,11 @@ async fn suite(url: &str) {
     keys_end(url).await;
     what_an_account_may_do(url).await;
     a_crash(url).await;
+    outbox::endpoints(url).await;
+    outbox::deliveries_stand_in_the_transaction_of_their_event(url).await;
+    outbox::later_events_wait_for_earlier_ones(url).await;
+    outbox::the_dead_are_listed_and_replayed(url).await;
+    keeping::what_is_old_is_removed(url).await;
     a_bad_write_spoils_no_other(url).await;
     a_full_queue_sheds_new_calls_first(url).await;
 }
@@ -547,20 +557,57 @@ async fn what_an_account_may_do(url: &str) {
 
 async fn a_crash(url: &str) {
     let store = start(url).await;
-    store.end_orphans().await.unwrap();
-    let (row, first) = call_row(0);
-    store.create_call(&row, &first, None).await.unwrap();
-    store.record(state(&row, State::InProgress, row.created_at + 10)).unwrap();
-    store.record(Write::Event(CallEvent { at: row.created_at + 500, ..event(&row, 2, "say") })).unwrap();
+    store.orphans().await.unwrap();
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        let (row, first) = call_row(0);
+        store.create_call(&row, &first, None).await.unwrap();
+        let id = format!("{}@host", row.id);
+        store.record(Write::Leg { call: row.id, saved: json!({ "call_id": id, "cseq": 1 }) }).unwrap();
+        made.push((row, id));
+    }
+    let [(ringing, ringing_leg), (talking, talking_leg), (done, _)] = &made[..] else { unreachable!() };
+    store.record(state(ringing, State::Ringing, ringing.created_at + 5)).unwrap();
+    store.record(state(talking, State::InProgress, talking.created_at + 10)).unwrap();
+    let say = CallEvent { at: talking.created_at + 500, ..event(talking, 2, "say") };
+    store.record(Write::Event(say)).unwrap();
+    // A leg that moves is kept as it is now; one that ended, and those of a call that ended, are not.
+    store
+        .record(Write::Leg { call: talking.id, saved: json!({ "call_id": talking_leg, "cseq": 2 }) })
+        .unwrap();
+    let earlier = "earlier@host".to_owned();
+    store.record(Write::Leg { call: talking.id, saved: json!({ "call_id": earlier }) }).unwrap();
     store.flush().await;
+    store.record(Write::LegEnded { call: talking.id, sip_call_id: earlier }).unwrap();
+    store.record(end(done, State::Completed, 2)).unwrap();
+    store.flush().await;
+
     let after = start(url).await;
-    assert_eq!(after.end_orphans().await.unwrap(), 1);
-    assert_eq!(after.end_orphans().await.unwrap(), 0);
-    let call = after.call(None, row.id).await.unwrap().unwrap();
-    assert_eq!((call.state, call.cause_code.as_deref()), (State::Failed, Some("interrupted")));
-    assert_eq!(call.ended_at, Some(row.created_at + 500), "it ended when it was last heard of");
-    let events = after.events(row.id).await.unwrap();
+    let (count, mut legs) = after.orphans().await.unwrap();
+    assert_eq!(count, 2);
+    legs.sort_by_key(|leg| leg.saved["cseq"].as_i64());
+    let leg = |row: &CallRow, id: &str, cseq| SavedLeg {
+        sip_call_id: id.to_owned(),
+        call: row.id,
+        trunk: None,
+        saved: json!({ "call_id": id, "cseq": cseq }),
+    };
+    assert_eq!(legs, [leg(ringing, ringing_leg, 1), leg(talking, talking_leg, 2)]);
+    let (count, again) = after.orphans().await.unwrap();
+    assert_eq!((count, again.len()), (0, 2), "the calls end once, the legs stay until they are ended");
+    let call = after.call(None, ringing.id).await.unwrap().unwrap();
+    assert_eq!((call.state, call.cause_code.as_deref()), (State::Failed, Some("server_restarted")));
+    let call = after.call(None, talking.id).await.unwrap().unwrap();
+    assert_eq!((call.state, call.cause_code.as_deref()), (State::Completed, Some("server_restarted")));
+    assert_eq!(call.answered_at, Some(talking.created_at + 10));
+    assert_eq!(call.ended_at, Some(talking.created_at + 500), "it ended when it was last heard of");
+    let events = after.events(talking.id).await.unwrap();
     assert_eq!((events.len(), &*events[2].kind, events[2].sequence), (3, "finished", 3));
+    for leg in legs {
+        after.record(Write::LegEnded { call: leg.call, sip_call_id: leg.sip_call_id }).unwrap();
+    }
+    after.flush().await;
+    assert!(after.orphans().await.unwrap().1.is_empty());
 }
 
 async fn a_bad_write_spoils_no_other(url: &str) {
@@ -610,27 +657,6 @@ async fn a_full_queue_sheds_new_calls_first(url: &str) {
     assert_eq!(store.events(row.id).await.unwrap().len() as i64, 1 + taken);
     assert!(store.record(state(&row, State::Ringing, 1)).is_ok());
     store.flush().await;
-}
-
-/// A full disk, as SQLite sees it: what cannot be stored is refused, and once there is room everything is stored.
-#[tokio::test]
-async fn a_full_database_refuses_and_recovers() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = start(&format!("sqlite://{}", folder.path().join("full.db").display())).await;
-    store.bootstrap(false, Some(&secret("a-key-of-the-operator"))).await.unwrap();
-    let (before, first) = call_row(0);
-    store.create_call(&before, &first, None).await.unwrap();
-    // The limit belongs to this one connection, which is thrown away with the failed transaction.
-    sqlx::query("PRAGMA max_page_count = 1").execute(&store.0.writes).await.unwrap();
-    let (mut lost, first) = call_row(0);
-    lost.text = Some("x".repeat(1_000_000));
-    assert!(matches!(store.create_call(&lost, &first, None).await, Err(StoreError::Write(_))));
-    let (after, first) = call_row(0);
-    store.create_call(&after, &first, None).await.unwrap();
-    // Read over another connection: it is committed, not merely pending.
-    for (row, there) in [(&before, true), (&lost, false), (&after, true)] {
-        assert_eq!(store.call(None, row.id).await.unwrap().is_some(), there);
-    }
 }
 
 #[tokio::test]

@@ -1,20 +1,24 @@
 //! The one task that writes calls, grouping whatever is waiting into one transaction.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use call::State;
 use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::once::{self, Created, Once};
+use super::batch::Group;
+use super::once::{Created, Known, Once};
+use super::outbox::Outbox;
+use super::snapshot::Snapshot;
+use super::webhooks::{Claim, Outcome};
 use super::{CallEvent, CallRow, Store, StoreError};
 use crate::id::Id;
-use crate::refused::Refused;
 
-/// Writes that may wait.
-const QUEUE: usize = 8192;
+/// Writes that may wait; what the call loop has beyond waits there.
+pub(crate) const QUEUE: usize = 8192;
 
 /// Of those, what new calls leave to the calls there are: when the writer cannot keep up, new calls are shed first.
 const KEPT_FREE: usize = QUEUE / 4;
@@ -27,14 +31,20 @@ const RETRY: [Duration; 4] = [
     Duration::from_millis(20),
     Duration::from_millis(100),
     Duration::from_millis(500),
-    Duration::from_secs(2),
+    Duration::from_secs(1),
 ];
+
+/// How long a transaction may take before its connection is given up.
+const COMMIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long a new call waits for its commit before it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The rank that all final states share.
-const FINAL: i64 = 3;
+/// How often a database that failed is tried, while nothing else is to be written.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a database that failed must take, in bytes, before it is trusted again.
+const PROBE_SIZE: std::ops::RangeInclusive<usize> = 256 * 1024..=8 * 1024 * 1024;
 
 /// The queue of the writer is full; gives the write back.
 #[derive(Debug, PartialEq)]
@@ -68,6 +78,20 @@ pub enum Write {
         /// File name below the recordings folder.
         file: String,
     },
+    /// What a restart needs to end a leg properly: kept until it has ended.
+    Leg {
+        /// The call.
+        call: Id,
+        /// The dialog; its `call_id` names the leg.
+        saved: serde_json::Value,
+    },
+    /// A leg has ended: nothing of it needs to be kept.
+    LegEnded {
+        /// The call.
+        call: Id,
+        /// Call-ID of the leg.
+        sip_call_id: String,
+    },
     /// It was not carried out: what asked for it may be asked again.
     Forget {
         /// The call.
@@ -75,7 +99,7 @@ pub enum Write {
     },
     /// Something happened.
     Event(CallEvent),
-    /// It ended. Only the first end counts.
+    /// It ended. Only the first end counts. Nothing of its legs needs to be kept.
     Finish(Box<Finish>),
 }
 
@@ -102,20 +126,28 @@ pub struct Finish {
 }
 
 pub(super) enum Job {
-    Create(Create),
+    Create {
+        row: Box<CallRow>,
+        first: CallEvent,
+        once: Option<Once>,
+        done: oneshot::Sender<Result<Created, StoreError>>,
+    },
     Write(Write),
-    KeyUsed { key: Id, at: i64 },
+    KeyUsed {
+        key: Id,
+        at: i64,
+    },
+    /// Its order has been refused: should it be stored after all, it must go.
+    Forget(Id),
+    Claim {
+        claim: Claim,
+        done: oneshot::Sender<()>,
+    },
+    Outcome {
+        outcome: Outcome,
+        done: oneshot::Sender<()>,
+    },
     Flush(oneshot::Sender<()>),
-}
-
-/// A call to be stored, if it was not before.
-pub(super) struct Create {
-    row: Box<CallRow>,
-    first: CallEvent,
-    once: Option<Once>,
-    /// What became of it, once it is written.
-    outcome: Result<Created, Refused>,
-    done: oneshot::Sender<Result<Created, StoreError>>,
 }
 
 /// Where committed events are told.
@@ -125,17 +157,21 @@ impl Job {
     /// The event that a commit of this makes known.
     fn event(&self) -> Option<&CallEvent> {
         match self {
-            Job::Create(new) => {
-                (!new.done.is_closed() && new.outcome == Ok(Created::New)).then_some(&new.first)
-            }
+            Job::Create { first, done, .. } => (!done.is_closed()).then_some(first),
             Job::Write(Write::Event(event)) => Some(event),
             Job::Write(Write::Finish(end)) => Some(&end.event),
-            Job::Write(_) | Job::KeyUsed { .. } | Job::Flush(_) => None,
+            _ => None,
         }
+    }
+
+    /// About how many bytes a new call has.
+    fn size(&self) -> usize {
+        let Job::Create { row, .. } = self else { return 0 };
+        1024 + row.text.as_ref().map_or(0, String::len) + row.flow.to_string().len()
     }
 }
 
-/// Whether the last attempt to commit failed.
+/// Whether the database is known not to take what is written.
 #[derive(Default)]
 pub(super) struct Health(AtomicBool);
 
@@ -154,13 +190,16 @@ impl Store {
         first: &CallEvent,
         once: Option<&Once>,
     ) -> Result<Created, StoreError> {
+        if self.0.health.is_failing() {
+            return Err(StoreError::Away);
+        }
         if self.0.queue.capacity() <= KEPT_FREE {
             return Err(StoreError::Behind);
         }
         let (done, committed) = oneshot::channel();
         let (row, first, once) = (Box::new(row.clone()), first.clone(), once.cloned());
-        let new = Create { row, first, once, outcome: Ok(Created::New), done };
-        self.0.queue.try_send(Job::Create(new)).map_err(|_| StoreError::Behind)?;
+        let job = Job::Create { row, first, once, done };
+        self.0.queue.try_send(job).map_err(|_| StoreError::Behind)?;
         match tokio::time::timeout(PATIENCE, committed).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(StoreError::Write("the writer has stopped".into())),
@@ -195,64 +234,157 @@ impl Store {
     }
 }
 
+/// What the writer shares with the [`Store`].
+pub(super) struct Writer {
+    pub(super) pool: AnyPool,
+    pub(super) health: Arc<Health>,
+    pub(super) events: Events,
+    pub(super) memory: Arc<RwLock<Arc<Snapshot>>>,
+    pub(super) outbox: Arc<Outbox>,
+    /// Bytes that a database that failed must take before it is trusted again.
+    pub(super) probe: usize,
+}
+
 /// Starts the writer; it ends with the last [`Store`].
-pub(super) fn start(pool: AnyPool, health: Arc<Health>, events: Events) -> mpsc::Sender<Job> {
+pub(super) fn start(mut writer: Writer) -> mpsc::Sender<Job> {
     let (queue, mut jobs) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let mut batch = Vec::with_capacity(BATCH);
-        while jobs.recv_many(&mut batch, BATCH).await > 0 {
-            settle(&pool, &health, &events, std::mem::take(&mut batch)).await;
+        loop {
+            let taken = jobs.recv_many(&mut batch, BATCH);
+            let taken = match writer.health.is_failing() {
+                true => tokio::time::timeout(PROBE_EVERY, taken).await.ok(),
+                false => Some(taken.await),
+            };
+            if taken == Some(0) {
+                return;
+            }
+            writer.settle(std::mem::take(&mut batch)).await;
+            if writer.health.is_failing() {
+                writer.probe().await;
+            }
         }
     });
     queue
 }
 
-/// Commits a batch: again and again while the database is away, one by one when something in it cannot be written.
-async fn settle(pool: &AnyPool, health: &Health, events: &Events, batch: Vec<Job>) {
-    let mut batches = vec![batch];
-    let mut failures = 0;
-    while let Some(mut batch) = batches.pop() {
-        match commit(pool, &mut batch).await {
-            Ok(()) => {
-                if health.0.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the database is written to again");
-                }
-                failures = 0;
-                for job in batch {
-                    if let Some(event) = job.event() {
-                        // Nobody listening is no error.
-                        let _ = events.send(Arc::new(event.clone()));
-                    }
-                    answer(job, None);
-                }
+impl Writer {
+    /// Commits a batch: again and again while the database is away, in ever smaller parts when something in it cannot
+    /// be written.
+    async fn settle(&mut self, batch: Vec<Job>) {
+        let mut batches = vec![batch];
+        let mut failures = 0;
+        while let Some(mut batch) = batches.pop() {
+            if batch.is_empty() {
+                continue;
             }
-            Err(error) if may_pass(&error) => {
-                if !health.0.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, "the database cannot be written to; calls go on and are written later");
+            match self.commit(&batch).await {
+                Ok(known) => {
+                    failures = 0;
+                    for job in &batch {
+                        if let Some(event) = job.event().filter(|event| !known.contains_key(&event.call)) {
+                            // Nobody listening is no error.
+                            let _ = self.events.send(Arc::new(event.clone()));
+                        }
+                    }
+                    let unwanted: Vec<Job> =
+                        batch.into_iter().filter_map(|job| answer(job, Ok(&known))).collect();
+                    batches.push(unwanted);
                 }
-                // Whoever orders a new call is told at once; what happened to the others is kept.
-                let (new, rest): (Vec<_>, Vec<_>) =
-                    batch.into_iter().partition(|job| matches!(job, Job::Create(_)));
-                new.into_iter().for_each(|job| answer(job, Some(&error)));
-                if !rest.is_empty() {
+                // Connections grow old: a fresh one may do.
+                Err(sqlx::Error::Io(_)) if failures == 0 && !self.health.is_failing() => {
+                    failures += 1;
+                    batches.push(batch);
+                }
+                Err(error) if may_pass(&error) => {
+                    if !self.health.0.swap(true, Ordering::Relaxed) {
+                        tracing::error!(%error, "the database cannot be written to; calls go on and are written later");
+                    }
+                    // Whoever orders a new call is told at once; what happened to the others is kept.
+                    let (new, mut rest): (Vec<_>, Vec<_>) =
+                        batch.into_iter().partition(|job| matches!(job, Job::Create { .. }));
+                    let size = new.iter().map(Job::size).sum::<usize>();
+                    self.probe = self.probe.max(size).clamp(*PROBE_SIZE.start(), *PROBE_SIZE.end());
+                    // A connection may break after the commit and before its answer: then they are stored.
+                    rest.extend(new.into_iter().filter_map(|job| answer(job, Err(&error))));
                     batches.push(rest);
                     let wait = RETRY.get(failures).or(RETRY.last()).copied().unwrap_or_default();
                     failures += 1;
                     tokio::time::sleep(wait).await;
                 }
+                Err(error) if batch.len() == 1 => {
+                    tracing::error!(%error, "a write was refused by the database and is lost");
+                    batch.drain(..).for_each(|job| drop(answer(job, Err(&error))));
+                }
+                Err(_) => {
+                    // The last in the list is taken first.
+                    let second = batch.split_off(batch.len() / 2);
+                    batches.extend([second, batch]);
+                }
             }
-            Err(error) if batch.len() == 1 => {
-                tracing::error!(%error, "a write was refused by the database and is lost");
-                batch.drain(..).for_each(|job| answer(job, Some(&error)));
+        }
+    }
+
+    /// Trusts the database again once it takes as much as it refused: a full disk still has room for small things.
+    async fn probe(&mut self) {
+        let room = "x".repeat(self.probe.clamp(*PROBE_SIZE.start(), *PROBE_SIZE.end()));
+        let write =
+            "INSERT INTO facts (name, value) VALUES ('room', $1) ON CONFLICT (name) DO UPDATE SET value = $1";
+        let proof = async {
+            sqlx::query(write).bind(room).execute(&self.pool).await?;
+            sqlx::query("DELETE FROM facts WHERE name = 'room'").execute(&self.pool).await
+        };
+        match tokio::time::timeout(COMMIT_LIMIT, proof).await {
+            Ok(Ok(_)) => {
+                self.probe = 0;
+                self.health.0.store(false, Ordering::Relaxed);
+                tracing::info!("the database is written to again");
             }
-            // The last in the list is taken first.
-            Err(_) => batches.extend(batch.into_iter().rev().map(|job| vec![job])),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the database cannot be written to yet");
+                // A transaction that failed may hang on to its connection.
+                if let Ok(connection) = self.pool.acquire().await {
+                    drop(connection.detach());
+                }
+            }
+            Err(_) => tracing::debug!("the database does not answer yet"),
+        }
+    }
+
+    /// Answers the calls that were not stored since they were asked for before.
+    async fn commit(&self, batch: &[Job]) -> Result<Known, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let committed = tokio::time::timeout(COMMIT_LIMIT, commit_on(&mut connection, batch, &memory)).await;
+        let committed = committed.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        match committed {
+            Ok((touched, known)) => {
+                self.outbox.wake(touched);
+                Ok(known)
+            }
+            Err(error) => {
+                // A connection whose COMMIT or ROLLBACK failed may still be inside that transaction: what follows on
+                // it would be written nowhere. It is closed, the pool opens another one.
+                drop(connection.detach());
+                Err(error)
+            }
         }
     }
 }
 
+async fn commit_on(
+    connection: &mut AnyConnection,
+    batch: &[Job],
+    memory: &Snapshot,
+) -> Result<(HashSet<Id>, Known), sqlx::Error> {
+    let mut group = connection.begin().await?;
+    let stored = Group::of(batch).store(&mut group, memory).await?;
+    group.commit().await?;
+    Ok(stored)
+}
+
 /// Whether the same write may succeed later: the database is away, busy or full, rather than unwilling.
-fn may_pass(error: &sqlx::Error) -> bool {
+pub(super) fn may_pass(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
@@ -270,185 +402,26 @@ fn may_pass(error: &sqlx::Error) -> bool {
     }
 }
 
-fn answer(job: Job, error: Option<&sqlx::Error>) {
+/// Tells whoever waits how it went; answers what must be undone.
+fn answer(job: Job, stored: Result<&Known, &sqlx::Error>) -> Option<Job> {
     match job {
-        Job::Create(Create { outcome, done, .. }) => {
-            let result = match error {
-                None => outcome.map_err(StoreError::Refused),
-                Some(error) => Err(StoreError::Write(error.to_string())),
+        Job::Create { row, done, .. } => {
+            let result = match stored {
+                Ok(known) => {
+                    known.get(&row.id).cloned().unwrap_or(Ok(Created::New)).map_err(StoreError::Refused)
+                }
+                Err(error) if may_pass(error) => Err(StoreError::Away),
+                Err(error) => Err(StoreError::Write(error.to_string())),
             };
-            // Whoever asked may be gone; the call is stored all the same.
-            let _ = done.send(result);
+            let failed = stored.is_err();
+            // Whoever asked may have lost patience: what is stored is then a call that nobody places.
+            let unheard = done.send(result).is_err();
+            return (failed || unheard).then_some(Job::Forget(row.id));
         }
-        Job::Flush(done) => {
+        Job::Flush(done) | Job::Claim { done, .. } | Job::Outcome { done, .. } => {
             let _ = done.send(());
         }
-        Job::Write(_) | Job::KeyUsed { .. } => {}
+        Job::Write(_) | Job::KeyUsed { .. } | Job::Forget(_) => {}
     }
-}
-
-async fn commit(pool: &AnyPool, batch: &mut [Job]) -> Result<(), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let committed = commit_on(&mut connection, batch).await;
-    if committed.is_err() {
-        // A connection whose COMMIT or ROLLBACK failed may still be inside that transaction: what follows on it would
-        // be written nowhere. It is closed, the pool opens another one.
-        drop(connection.detach());
-    }
-    committed
-}
-
-async fn commit_on(connection: &mut AnyConnection, batch: &mut [Job]) -> Result<(), sqlx::Error> {
-    let mut group = connection.begin().await?;
-    for job in batch {
-        match job {
-            // Whoever ordered it has been refused in the meantime: nobody would place it.
-            Job::Create(new) if new.done.is_closed() => {}
-            Job::Create(new) => {
-                new.outcome = match &new.once {
-                    Some(once) => once::claim(&mut group, &new.row, once).await?,
-                    None => Ok(Created::New),
-                };
-                if new.outcome == Ok(Created::New) {
-                    insert_call(&mut group, &new.row).await?;
-                    insert_event(&mut group, &new.first).await?;
-                }
-            }
-            Job::Write(Write::Forget { call }) => once::forget(&mut group, *call).await?,
-            Job::Write(Write::Event(event)) => insert_event(&mut group, event).await?,
-            Job::Write(Write::Finish(end)) => finish(&mut group, end).await?,
-            Job::Write(Write::State { call, state, at }) => advance(&mut group, *call, *state, *at).await?,
-            Job::Write(Write::Attempt { call, sip_call_id, trunk }) => {
-                let update = "UPDATE calls SET sip_call_id = $1, trunk = COALESCE($2, trunk), \
-                              trunk_name = COALESCE($3, trunk_name) WHERE id = $4";
-                sqlx::query(update)
-                    .bind(sip_call_id.clone())
-                    .bind(trunk.as_ref().map(|(id, _)| id.to_string()))
-                    .bind(trunk.as_ref().map(|(_, name)| name.clone()))
-                    .bind(call.to_string())
-                    .execute(&mut *group)
-                    .await?;
-            }
-            Job::Write(Write::Recording { call, file }) => {
-                let update = sqlx::query("UPDATE calls SET recording = $1 WHERE id = $2");
-                update.bind(file.clone()).bind(call.to_string()).execute(&mut *group).await?;
-            }
-            Job::KeyUsed { key, at } => {
-                let update = sqlx::query("UPDATE keys SET last_used_at = $1 WHERE id = $2");
-                update.bind(*at).bind(key.to_string()).execute(&mut *group).await?;
-            }
-            Job::Flush(_) => {}
-        }
-    }
-    group.commit().await
-}
-
-fn rank(state: State) -> i64 {
-    i64::from(state.rank())
-}
-
-async fn insert_call(connection: &mut AnyConnection, row: &CallRow) -> Result<(), sqlx::Error> {
-    let insert = "INSERT INTO calls (id, account, direction, face, from_number, to_number, kind, trunk, trunk_name, \
-                  state, rank, cause_code, cause_text, cause_hint, sip_status, q850, hangup_by, sip_call_id, \
-                  audio_file, spoken, flow, recording, created_at, ringing_at, answered_at, ended_at, quality, heard, \
-                  metadata) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-                  $21, $22, $23, $24, $25, $26, $27, $28, $29)";
-    sqlx::query(insert)
-        .bind(row.id.to_string())
-        .bind(row.account)
-        .bind(row.direction.clone())
-        .bind(row.face.clone())
-        .bind(row.from.clone())
-        .bind(row.to.clone())
-        .bind(row.kind.clone())
-        .bind(row.trunk.map(|id| id.to_string()))
-        .bind(row.trunk_name.clone())
-        .bind(row.state.as_str())
-        .bind(rank(row.state))
-        .bind(row.cause_code.clone())
-        .bind(row.cause_text.clone())
-        .bind(row.cause_hint.clone())
-        .bind(row.sip_status.map(i64::from))
-        .bind(row.q850.map(i64::from))
-        .bind(row.hangup_by.clone())
-        .bind(row.sip_call_id.clone())
-        .bind(row.audio_file.clone())
-        .bind(row.text.clone())
-        .bind(row.flow.to_string())
-        .bind(row.recording.clone())
-        .bind(row.created_at)
-        .bind(row.ringing_at)
-        .bind(row.answered_at)
-        .bind(row.ended_at)
-        .bind(row.quality.as_ref().map(|quality| quality.to_string()))
-        .bind(row.heard.as_ref().map(|heard| heard.to_string()))
-        .bind(serde_json::json!(row.metadata).to_string())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn insert_event(
-    connection: &mut AnyConnection,
-    event: &CallEvent,
-) -> Result<(), sqlx::Error> {
-    // One connection writes, so the order of the ordinals is that of the commits.
-    let insert = "INSERT INTO events (call_id, sequence, account, at, kind, detail, ordinal) \
-                  VALUES ($1, $2, $3, $4, $5, $6, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM events)) \
-                  ON CONFLICT (call_id, sequence) DO NOTHING";
-    sqlx::query(insert)
-        .bind(event.call.to_string())
-        .bind(event.sequence)
-        .bind(event.account)
-        .bind(event.at)
-        .bind(event.kind.clone())
-        .bind(event.detail.to_string())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn advance(connection: &mut AnyConnection, call: Id, state: State, at: i64) -> Result<(), sqlx::Error> {
-    let update = "UPDATE calls SET state = CASE WHEN rank < $1 THEN $2 ELSE state END, \
-                  rank = CASE WHEN rank < $1 THEN $1 ELSE rank END, \
-                  ringing_at = COALESCE(ringing_at, $3), answered_at = COALESCE(answered_at, $4), \
-                  ended_at = COALESCE(ended_at, $5) \
-                  WHERE id = $6 AND rank < $7";
-    sqlx::query(update)
-        .bind(rank(state))
-        .bind(state.as_str())
-        .bind((state == State::Ringing).then_some(at))
-        .bind((state == State::InProgress).then_some(at))
-        .bind(state.is_final().then_some(at))
-        .bind(call.to_string())
-        .bind(FINAL)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn finish(connection: &mut AnyConnection, end: &Finish) -> Result<(), sqlx::Error> {
-    let update = "UPDATE calls SET state = $1, rank = $2, cause_code = $3, cause_text = $4, cause_hint = $5, \
-                  sip_status = $6, q850 = $7, hangup_by = $8, ringing_at = COALESCE($9, ringing_at), \
-                  answered_at = COALESCE($10, answered_at), ended_at = $11, quality = COALESCE($12, quality), \
-                  recording = COALESCE($13, recording), heard = COALESCE($14, heard) WHERE id = $15 AND rank < $2";
-    let done = sqlx::query(update)
-        .bind(end.state.as_str())
-        .bind(FINAL)
-        .bind(end.cause_code.clone())
-        .bind(end.cause_text.clone())
-        .bind(end.cause_hint.clone())
-        .bind(end.sip_status.map(i64::from))
-        .bind(end.q850.map(i64::from))
-        .bind(end.hangup_by.clone())
-        .bind(end.ringing_at)
-        .bind(end.answered_at)
-        .bind(end.ended_at)
-        .bind(end.quality.as_ref().map(|quality| quality.to_string()))
-        .bind(end.recording.clone())
-        .bind(end.heard.as_ref().map(|heard| heard.to_string()))
-        .bind(end.call.to_string())
-        .execute(&mut *connection)
-        .await?;
-    if done.rows_affected() == 0 { Ok(()) } else { insert_event(connection, &end.event).await }
+    None
 }

@@ -24,7 +24,7 @@ use crate::endpoint::{Endpoint, Listen};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
-use crate::store::Store;
+use crate::store::{SavedLeg, Store};
 
 /// Commands waiting for the loop; beyond, new calls are refused.
 const COMMANDS: usize = 4096;
@@ -131,6 +131,8 @@ pub struct Setup {
     pub store: Store,
     /// Calls at once.
     pub max_calls: usize,
+    /// Legs that a crash left open on the other side: to be ended.
+    pub saved: Vec<SavedLeg>,
 }
 
 impl Switch {

@@ -76,7 +76,8 @@ impl House {
         }
         let media = Media::start(loopback.ip(), 20_000..=30_000, 1).unwrap();
         let listen = Listen { address: loopback, external: None, tcp: false };
-        let setup = Setup { listen, media: media.clone(), store: store.clone(), max_calls: 10 };
+        let setup =
+            Setup { listen, media: media.clone(), store: store.clone(), max_calls: 10, saved: Vec::new() };
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();
         let report = Box::new(move |call, heard| reports.heard(call, heard));

@@ -9,6 +9,7 @@ mod recordings;
 mod schema;
 mod trunks;
 mod usage;
+mod webhooks;
 
 use axum::http::HeaderName;
 use axum::http::header;
@@ -40,6 +41,7 @@ pub(super) use describe::describe;
         (name = "account", description = "What the account may do."),
         (name = "trunks", description = "The SIP providers that calls go out through."),
         (name = "keys", description = "API keys: shown once, stored hashed, revocable."),
+        (name = "webhooks", description = "Where events are delivered to, signed after Standard Webhooks."),
     )
 )]
 struct Description;
@@ -71,6 +73,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::get, keys::revoke))
         .routes(routes!(keys::rotate))
+        .merge(webhooks::router())
 }
 
 /// One page of a list.

@@ -1,0 +1,65 @@
+//! How much the writer sustains; `cargo test --release -p trunkline speed -- --ignored --nocapture` says it.
+
+use std::time::Instant;
+
+use super::*;
+
+const CALLS: usize = 20_000;
+
+/// What a call of the simulated network writes from order to end.
+fn writes(row: &CallRow) -> Vec<Write> {
+    let id = format!("{}@127.0.0.1", row.id);
+    let saved = json!({ "call_id": id, "local_tag": "a1b2c3d4", "remote_tag": "e5f6a7b8", "cseq": 1,
+        "local_uri": "<sip:+12025550100@127.0.0.1>", "remote_uri": "<sip:+12025550123@sim.invalid>" });
+    let told = |sequence, kind: &str| Write::Event(event(row, sequence, kind));
+    vec![
+        Write::Attempt { call: row.id, sip_call_id: id, trunk: None },
+        Write::Leg { call: row.id, saved: saved.clone() },
+        told(2, "attempt"),
+        state(row, State::Ringing, now_ms()),
+        told(3, "state"),
+        state(row, State::InProgress, now_ms()),
+        Write::Leg { call: row.id, saved },
+        told(4, "state"),
+        Write::Recording { call: row.id, file: format!("{}.wav", row.id) },
+        told(5, "recording"),
+        told(6, "say"),
+        told(7, "flow-done"),
+        told(8, "quality"),
+        told(9, "heard"),
+        end(row, State::Completed, 10),
+    ]
+}
+
+async fn sustained(url: &str) -> f64 {
+    let store = start(url).await;
+    store.bootstrap(false, Some(&secret("operator-key"))).await.unwrap();
+    let begin = Instant::now();
+    for _ in 0..CALLS / 100 {
+        // A hundred callers wait for their commit at a time, as they do over HTTP.
+        let rows: Vec<_> = (0..100).map(|_| call_row(0)).collect();
+        futures_util::future::join_all(rows.iter().map(|(row, first)| store.create_call(row, first, None)))
+            .await;
+        for write in rows.iter().flat_map(|(row, _)| writes(row)) {
+            let mut write = write;
+            while let Err(full) = store.record(write) {
+                write = *full.0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    store.flush().await;
+    CALLS as f64 / begin.elapsed().as_secs_f64()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn the_writer_sustains_a_thousand_calls_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let rate = sustained(&format!("sqlite://{}/x.db", folder.path().display())).await;
+    eprintln!("SQLite: {rate:.0} calls/s");
+    assert!(rate > 1000.0, "{rate:.0} calls/s");
+    if let Ok(url) = std::env::var("TRUNKLINE_TEST_POSTGRES") {
+        eprintln!("PostgreSQL: {:.0} calls/s", sustained(&url).await);
+    }
+}
