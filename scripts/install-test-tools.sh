@@ -16,6 +16,15 @@ if [ -z "$kamailio_was_here" ] && [ -d /run/systemd/system ]; then
     as_root systemctl disable --quiet --now kamailio.service || true
 fi
 
+# Tests /openapi.json against the server; where pip or the network is missing its test says that it was skipped.
+tools=${XDG_CACHE_HOME:-$HOME/.cache}/trunkline-tools
+if [ ! -x "$tools/schemathesis/bin/st" ] && command -v python3 >/dev/null; then
+    echo "missing: schemathesis - asks every route of /v1 what its description allows and what not"
+    mkdir -p "$tools"
+    { python3 -m venv "$tools/schemathesis" && "$tools/schemathesis/bin/pip" install --quiet 'schemathesis==4.*'; } ||
+        rm -rf "$tools/schemathesis"
+fi
+
 if ! cargo deny --version >/dev/null 2>&1; then
     echo "missing: cargo-deny - checks licences and sources of the dependencies"
     # Unoptimised and apart from our own target directory: it compiles in a third of the time and runs once.

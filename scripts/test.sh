@@ -13,6 +13,8 @@ status=0
 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$output" || status=$?
 scripts/fuzz.sh "${FUZZ_SECONDS:-10}" 2>&1 | tee -a "$output" || status=$?
 
+scripts/schemathesis.sh 2>&1 | tee -a "$output" || status=$?
+
 # Skips are told by a line that begins with SKIP:, written past the test harness's capture.
 skips=$(grep -ao 'SKIP: .*' "$output" | sort -u || true)
 echo

@@ -61,6 +61,10 @@ pub struct Config {
     pub sim_listen: SocketAddr,
     /// Calls at once.
     pub max_calls: usize,
+    /// API requests of one key in a second.
+    pub requests_per_second: u32,
+    /// Requests with a wrong key from one address in a minute.
+    pub wrong_keys_per_minute: u32,
     /// How long a destination may ring.
     pub ring_timeout: Duration,
     /// How long a call may last.
@@ -215,6 +219,8 @@ impl Default for Config {
             region: None,
             sim_listen: loopback(0),
             max_calls: 1000,
+            requests_per_second: 1000,
+            wrong_keys_per_minute: 60,
             ring_timeout: Duration::from_secs(60),
             max_duration: Duration::from_secs(4 * 3600),
             silence_timeout: Duration::from_secs(30),

@@ -21,6 +21,16 @@ impl Id {
         Ok(Self(bytes))
     }
 
+    /// As it is stored in a cursor.
+    pub fn as_bytes(&self) -> &[u8; 12] {
+        &self.0
+    }
+
+    /// What [`Id::as_bytes`] gave.
+    pub fn from_bytes(bytes: [u8; 12]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads 24 hex digits, with or without a lower-case `prefix_` before them.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = match text.rsplit_once('_') {

@@ -2,6 +2,7 @@
 
 mod render;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::flow::{self, Step};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::sim;
-use crate::store::{Account, CallEvent, CallRow, Finish, TrunkRow, Write};
+use crate::store::{Account, CallEvent, CallRow, Created, Finish, Once, StoreError, TrunkRow, Write};
 use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
 use crate::trunk::{self, TrunkSettings};
@@ -50,13 +51,31 @@ pub struct Order {
     pub ring_timeout: Option<Duration>,
     /// How long it may last; 1 s to 24 h.
     pub max_duration: Option<Duration>,
+    /// What is written on it, for whoever placed it.
+    pub metadata: BTreeMap<String, String>,
+    /// Where the same order may come again and shall be carried out once.
+    pub once: Option<Once>,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug)]
+pub struct Ordered {
+    /// The call.
+    pub call: CallRow,
+    /// The same had been ordered before: this is the call that came of it then.
+    pub replayed: bool,
 }
 
 /// Places the call an order asks for. A refusal means that nobody was dialled.
-pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused> {
+pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused> {
     let Some(account) = app.store.account(order.account) else {
         return Err(Refused::missing("account_not_found", "This account does not exist."));
     };
+    if let Some(once) = &order.once
+        && let Some(call) = app.store.replayed(order.account, once).await?
+    {
+        return replay(app, order.account, call).await;
+    }
     check_limits(&order)?;
     let destination = destination(&order.to)?;
     let from = order.from.as_deref().map(caller_id).transpose()?;
@@ -102,6 +121,7 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
         ended_at: None,
         quality: None,
         heard: None,
+        metadata: order.metadata.clone(),
     };
     let queued = CallEvent {
         call: id,
@@ -111,7 +131,14 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
         kind: "state".into(),
         detail: json!({ "state": "queued" }),
     };
-    if let Err(error) = app.store.create_call(&row, &queued).await {
+    let stored = app.store.create_call(&row, &queued, order.once.as_ref()).await;
+    if let Ok(Created::Replayed(call)) = stored {
+        return replay(app, order.account, call).await;
+    }
+    if let Err(error) = stored {
+        if let StoreError::Refused(refused) = error {
+            return Err(refused);
+        }
         tracing::error!(%error, "a call could not be stored");
         let message = "The call could not be stored, so it was not placed.";
         let refused = Refused::new(503, "store_unavailable", message).retry_after(5);
@@ -142,7 +169,10 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
     };
     metrics::counter!("trunkline_calls_created_total", "face" => order.face).increment(1);
     match app.switch.place(place).await {
-        Ok(placed) => Ok(CallRow { sip_call_id: Some(placed.sip_call_id), ..row }),
+        Ok(placed) => {
+            let call = CallRow { sip_call_id: Some(placed.sip_call_id), ..row };
+            Ok(Ordered { call, replayed: false })
+        }
         Err(refused) => {
             close(app, id, order.account, &refused);
             Err(refused)
@@ -150,10 +180,24 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<CallRow, Refused>
     }
 }
 
-/// Ends a call that is in the store but was not placed.
+/// The call that came of the same order before.
+async fn replay(app: &App, account: i64, call: Id) -> Result<Ordered, Refused> {
+    let call = app.store.call(Some(account), call).await?;
+    let call = call.ok_or_else(|| {
+        Refused::new(409, "call_removed", "The call that this Idempotency-Key placed has been removed.")
+            .hint("Use a new key to place another call.")
+    })?;
+    Ok(Ordered { call, replayed: true })
+}
+
+/// Ends a call that is in the store but was not placed; it may be ordered again.
 fn close(app: &App, call: Id, account: i64, refused: &Refused) {
     let end = refusal(call, account, refused);
-    if app.store.record(Write::Finish(Box::new(end))).is_err() {
+    let written = app
+        .store
+        .record(Write::Finish(Box::new(end)))
+        .and_then(|()| app.store.record(Write::Forget { call }));
+    if written.is_err() {
         tracing::error!(%call, "a refused call could not be written as failed");
     }
 }

@@ -1,27 +1,39 @@
 //! Who is asking, and whether they may.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 
 use super::reply::Face;
-use super::{Api, Door};
+use super::{Api, Door, guard, limits};
 use crate::refused::Refused;
 use crate::store::{AuthError, Identity};
 
-/// An authenticated request's identity.
+/// An authenticated request's identity. That it may ask for this route has been checked (`guard`).
+#[derive(Clone)]
 pub(super) struct Caller(pub(super) Identity);
 
 impl Caller {
-    /// Refuses (403) unless the key has `scope`; a key without scopes may do everything.
-    pub(super) fn may(&self, scope: &str) -> Result<(), Refused> {
-        if self.0.may(scope) {
+    /// Refuses (403) unless the key has `scope`; a key without scopes may do everything, and only such a key what no
+    /// scope stands for.
+    pub(super) fn check(&self, scope: Option<&str>) -> Result<(), Refused> {
+        if scope.map_or(self.0.scopes.is_empty(), |scope| self.0.may(scope)) {
             return Ok(());
         }
-        Err(Refused::new(403, "missing_scope", format!("This key lacks the scope \"{scope}\"."))
-            .hint(format!("It has: {}.", self.0.scopes.join(", "))))
+        let lacks = match scope {
+            Some(scope) => format!("This key lacks the scope \"{scope}\"."),
+            None => "This route opens to keys without scopes only.".to_owned(),
+        };
+        let hint = format!("It has: {}.", self.0.scopes.join(", "));
+        Err(Refused::new(403, "missing_scope", lacks).hint(hint))
+    }
+
+    /// As [`Caller::check`].
+    pub(super) fn may(&self, scope: &str) -> Result<(), Refused> {
+        self.check(Some(scope))
     }
 
     /// The account that is meant: one's own unless the operator names another.
@@ -41,31 +53,64 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
-        if api.door == Door::Unix {
-            return Ok(Self(Identity::socket()));
+        match parts.extensions.get::<Self>() {
+            Some(caller) => Ok(caller.clone()),
+            None => identify(api, parts.uri.path(), &parts.headers, &parts.extensions),
         }
-        let face = Face::of(parts.uri.path());
-        let key = presented(&parts.headers, face)?;
-        let source = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
-        api.app.store.authenticate(key, source).map(Self).map_err(|error| match error {
-            AuthError::Unknown => Refused::new(
-                401,
-                "invalid_api_key",
-                format!("The key in the header {} is not known.", header(face)),
-            )
-            .hint("Make one with `trunkline keys create`."),
-            AuthError::Revoked => Refused::new(
-                401,
-                "revoked_api_key",
-                format!("The key in the header {} has been revoked.", header(face)),
-            )
-            .hint("Make a new one with `trunkline keys create`."),
-            AuthError::Source => {
-                Refused::new(403, "source_not_allowed", "This key may not be used from your address.")
-                    .hint("The key is tied to source ranges; use it from there, or make one without.")
-            }
-        })
     }
+}
+
+/// Who asks; whoever comes with wrong keys again and again is not listened to for a while.
+pub(super) fn identify(
+    api: &Api,
+    path: &str,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<Caller, Refused> {
+    if api.door == Door::Unix {
+        return Ok(Caller(Identity::socket()));
+    }
+    let face = Face::of(path);
+    let source = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
+    let (now, neighbours) = (Instant::now(), source.map(limits::neighbourhood));
+    // Everybody behind a proxy on this machine comes from here: one of them must not shut out the others.
+    let blocked = neighbours.filter(|source| !source.is_loopback());
+    if let Some(wait) = blocked.and_then(|source| api.limits.sources.empty(source, now)) {
+        return Err(too_many_wrong(wait));
+    }
+    let key = presented(headers, face)?;
+    let error = match api.app.store.authenticate(key, source) {
+        Ok(identity) => return Ok(Caller(identity)),
+        Err(error) => error,
+    };
+    if let Some(Err(wait)) = neighbours.map(|source| api.limits.sources.take(source, now)) {
+        return Err(too_many_wrong(wait));
+    }
+    let header = header(face);
+    Err(match error {
+        AuthError::Unknown => {
+            Refused::new(401, "invalid_api_key", format!("The key in the header {header} is not known."))
+                .hint("Make one with `trunkline keys create`.")
+        }
+        AuthError::Revoked => {
+            Refused::new(401, "revoked_api_key", format!("The key in the header {header} has been revoked."))
+                .hint("Make a new one with `trunkline keys create`.")
+        }
+        AuthError::Expired => {
+            Refused::new(401, "expired_api_key", format!("The key in the header {header} has expired."))
+                .hint("Make a new one with `trunkline keys create`, or rotate it before it ends.")
+        }
+        AuthError::Source => {
+            Refused::new(403, "source_not_allowed", "This key may not be used from your address.")
+                .hint("The key is tied to source ranges; use it from there, or make one without.")
+        }
+    })
+}
+
+fn too_many_wrong(wait: Duration) -> Refused {
+    Refused::new(429, "too_many_wrong_keys", "Too many requests with a wrong key came from your address.")
+        .hint("Check the key, then wait as long as Retry-After says.")
+        .retry_after(guard::seconds(wait))
 }
 
 /// How a face wants its key, for a sentence.

@@ -1,16 +1,24 @@
 //! Reading what was sent: JSON bodies, query strings, ids. Each error names the field.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use std::time::Duration;
+
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::Api;
 use crate::id::Id;
 use crate::refused::Refused;
+use crate::store::Once;
+
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The most bytes that are read of a body that is refused.
+const DRAINED: usize = 16 * 1024 * 1024;
 
 /// A JSON body of at most 1 MiB.
 pub(super) struct Json<T>(pub(super) T);
@@ -18,10 +26,84 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     type Rejection = Refused;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Refused> {
+    async fn from_request(request: Request, _: &Api) -> Result<Self, Refused> {
         json_content(request.headers())?;
-        let bytes = Bytes::from_request(request, api).await.map_err(unreadable)?;
-        read(&bytes).map(Self)
+        whole(request.into_body()).await.and_then(|bytes| read(&bytes)).map(Self)
+    }
+}
+
+/// A JSON body of at most 1 MiB that may come more than once: with the header `Idempotency-Key`.
+pub(super) struct OnceJson<T>(pub(super) T, pub(super) Option<Once>);
+
+impl<T: DeserializeOwned> FromRequest<Api> for OnceJson<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &Api) -> Result<Self, Refused> {
+        json_content(request.headers())?;
+        let key = idempotency_key(request.headers())?;
+        let path = request.uri().path().to_owned();
+        let bytes = whole(request.into_body()).await?;
+        let asked = read(&bytes)?;
+        let once = key.map(|key| {
+            // Parsed, so that blanks and the order of fields make no difference.
+            let body = serde_json::from_slice::<serde_json::Value>(&bytes).unwrap_or_default().to_string();
+            Once::new(&key, &[path.as_bytes(), body.as_bytes()])
+        });
+        Ok(Self(asked, once))
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let mut given = headers.get_all("idempotency-key").iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && given.next().is_none());
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        Refused::bad(
+            "invalid_idempotency_key",
+            "The header Idempotency-Key is not one key of 1 to 255 ASCII characters.",
+        )
+        .hint("Send a new random value, such as a UUID, with each new request, and the same to repeat it.")
+    })
+}
+
+/// The body, read to its end within its limits, even when it is too large: whoever is still sending would see a cut
+/// connection instead of the reply.
+async fn whole(body: Body) -> Result<Vec<u8>, Refused> {
+    let mut bytes = Vec::new();
+    let length = receive(body, |chunk, length| {
+        if length <= super::JSON_LIMIT {
+            bytes.extend_from_slice(chunk);
+        }
+    })
+    .await?;
+    if length > super::JSON_LIMIT { Err(too_large("The body", super::JSON_LIMIT)) } else { Ok(bytes) }
+}
+
+/// Reads what nobody wants to know, so that the sender gets to hear the reply.
+pub(super) async fn drain(body: Body) {
+    // The reply is written already.
+    let _ = receive(body, |_, _| {}).await;
+}
+
+/// Hands on chunk by chunk, each with the length so far, until the end or [`DRAINED`]; answers the length.
+async fn receive(body: Body, mut take: impl FnMut(&[u8], usize)) -> Result<usize, Refused> {
+    let mut chunks = body.into_data_stream();
+    let mut length = 0;
+    let all = async {
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk
+                .map_err(|_| Refused::bad("unreadable_body", "The body could not be read to its end."))?;
+            length += chunk.len();
+            take(&chunk, length);
+            if length > DRAINED {
+                break;
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(PATIENCE, all).await {
+        Ok(read) => read.map(|()| length),
+        Err(_) => Err(Refused::new(408, "body_too_slow", "The body did not arrive within 30 seconds.")),
     }
 }
 
@@ -67,13 +149,6 @@ fn json_content(headers: &HeaderMap) -> Result<(), Refused> {
     };
     Err(Refused::new(415, "unsupported_media_type", given)
         .hint("Send the header Content-Type: application/json."))
-}
-
-fn unreadable(rejection: BytesRejection) -> Refused {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return too_large("The body", super::JSON_LIMIT);
-    }
-    Refused::bad("unreadable_body", "The body could not be read to its end.")
 }
 
 /// 413: `what` has more than `limit` bytes.
@@ -127,6 +202,17 @@ pub(super) fn number_filter(text: Option<String>) -> Option<String> {
         None => text,
     })
     .filter(|text| !text.is_empty())
+}
+
+/// A moment in time to filter by, in Unix ms.
+pub(super) fn moment(name: &str, asked: Option<&str>) -> Result<Option<i64>, Refused> {
+    let Some(asked) = asked.filter(|text| !text.is_empty()) else { return Ok(None) };
+    // A `+` in a query string means a space; in a time it was meant as typed.
+    let read: Result<jiff::Timestamp, _> = asked.replace(' ', "+").parse();
+    read.map(|at| Some(at.as_millisecond())).map_err(|_| {
+        Refused::bad("invalid_time", format!("`{name}` is no point in time."))
+            .hint("Write it as RFC 3339 says, such as 2026-03-01T12:00:00Z.")
+    })
 }
 
 /// How many rows a list shows: 50 unless asked for 1 to 200.

@@ -2,21 +2,24 @@
 //!
 //! Bodies may have fields the document does not know; they are ignored. Ids are shown as 24 hex digits.
 
+use std::collections::BTreeMap;
+
 use axum::extract::multipart::{Multipart, MultipartError, MultipartRejection};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json as Reply, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::body::{self, Asked, Json, Segment};
+use super::body::{self, Asked, OnceJson, Segment};
 use super::calls;
-use super::reply::store_failed;
+use super::reply::{self, store_failed};
 use super::{Api, UPLOAD_LIMIT};
 use crate::flow::Step;
-use crate::originate::{Order, originate};
+use crate::originate::{Order, Ordered, originate};
 use crate::refused::Refused;
 use crate::store::{CallFilter, CallRow};
 
@@ -56,12 +59,11 @@ struct Initiated {
 async fn initiate(
     State(api): State<Api>,
     caller: Caller,
-    Json(asked): Json<Initiate>,
-) -> Result<Reply<Initiated>, Refused> {
-    caller.may("calls:write")?;
-    let order = order(&api, &caller, asked)?;
-    let call = originate(&api.app, order).await?;
-    Ok(Reply(Initiated {
+    OnceJson(asked, once): OnceJson<Initiate>,
+) -> Result<impl IntoResponse, Refused> {
+    let order = Order { once, ..order(&api, &caller, asked)? };
+    let Ordered { call, replayed } = originate(&api.app, order).await?;
+    let reply = Reply(Initiated {
         success: true,
         message: match call.kind.as_str() {
             "SIP" => "Call initiated successfully to SIP address",
@@ -71,7 +73,8 @@ async fn initiate(
         call_type: call.kind,
         opensips_id: call.sip_call_id,
         audio_file: call.audio_file,
-    }))
+    });
+    Ok((reply::replayed(replayed), reply))
 }
 
 /// What is asked for, once it is known to be whole.
@@ -110,6 +113,8 @@ fn order(api: &Api, caller: &Caller, asked: Initiate) -> Result<Order, Refused> 
         record: true,
         ring_timeout: None,
         max_duration: None,
+        metadata: BTreeMap::new(),
+        once: None,
     })
 }
 
@@ -128,13 +133,11 @@ async fn status(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Reply<Value>, Refused> {
-    caller.may("calls:read")?;
     let call = calls::find(&api, &caller, &id).await?;
     Ok(Reply(json!({ "success": true, "call": show(&call) })))
 }
 
 async fn end(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Result<Reply<Value>, Refused> {
-    caller.may("calls:write")?;
     let call = calls::end(&api, &caller, &id).await?;
     Ok(Reply(json!({
         "success": true,
@@ -159,20 +162,20 @@ async fn history(
     caller: Caller,
     Asked(asked): Asked<HistoryQuery>,
 ) -> Result<Reply<Value>, Refused> {
-    caller.may("calls:read")?;
     let limit = body::limit(asked.limit)?;
     let filter = CallFilter {
         state: calls::state(asked.status)?,
         from: body::number_filter(asked.from),
         to: body::number_filter(asked.to),
-        after: calls::after(asked.after)?,
+        after: calls::after(&api, &caller, asked.after).await?,
         limit: limit.into(),
+        ..CallFilter::default()
     };
     let rows = api.app.store.calls(caller.0.reach(), &filter).await.map_err(store_failed)?;
     Ok(Reply(json!({
         "success": true,
         "calls": rows.iter().map(show).collect::<Vec<_>>(),
-        "next": calls::next(&rows, limit).map(|id| id.to_string()),
+        "next": calls::next(&rows, limit).map(|row| row.id.to_string()),
     })))
 }
 
@@ -211,10 +214,8 @@ fn show(call: &CallRow) -> Value {
 
 async fn upload(
     State(api): State<Api>,
-    caller: Caller,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Reply<Value>), Refused> {
-    caller.may("calls:write")?;
     let mut form = form.map_err(|_| {
         Refused::new(415, "unsupported_media_type", "The body is no multipart form.")
             .hint("Send the file as the form field `audio`: curl -F audio=@greeting.mp3 …")

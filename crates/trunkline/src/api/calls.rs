@@ -11,7 +11,7 @@ use super::reply::store_failed;
 use crate::id::Id;
 use crate::progress::Follow;
 use crate::refused::Refused;
-use crate::store::CallRow;
+use crate::store::{CallRow, Place};
 
 /// How long ending a call waits for its final state, so that the reply can already show it.
 const END_WAIT: Duration = Duration::from_secs(2);
@@ -66,16 +66,23 @@ pub(super) fn state(asked: Option<String>) -> Result<Option<call::State>, Refuse
     })
 }
 
-/// Where a list goes on.
-pub(super) fn after(asked: Option<String>) -> Result<Option<Id>, Refused> {
+/// Where a list goes on that has calls' ids as its cursors.
+pub(super) async fn after(
+    api: &Api,
+    caller: &Caller,
+    asked: Option<String>,
+) -> Result<Option<Place>, Refused> {
     let Some(asked) = asked.filter(|text| !text.is_empty()) else { return Ok(None) };
-    Id::parse(&asked).map(Some).ok_or_else(|| {
+    let bad = || {
         Refused::bad("invalid_cursor", "`after` is no call's id.")
             .hint("Take it from `next` of the page before.")
-    })
+    };
+    let id = Id::parse(&asked).ok_or_else(bad)?;
+    let row = api.app.store.call(caller.0.reach(), id).await.map_err(store_failed)?;
+    row.map(|row| Some(row.place())).ok_or_else(bad)
 }
 
-/// The cursor of the next page: the last id, if this page is full.
-pub(super) fn next(rows: &[CallRow], limit: u32) -> Option<Id> {
-    rows.last().filter(|_| rows.len() >= limit as usize).map(|row| row.id)
+/// The last call of this page, if it is full: there the next one begins.
+pub(super) fn next(rows: &[CallRow], limit: u32) -> Option<&CallRow> {
+    rows.last().filter(|_| rows.len() >= limit as usize)
 }

@@ -132,6 +132,12 @@ fn write(face: Face, refused: Refused, request_id: &str, mut response: Response)
     response
 }
 
+/// The header that tells a repeated answer from a first one.
+pub(super) fn replayed(replayed: bool) -> Option<[(HeaderName, HeaderValue); 1]> {
+    const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+    replayed.then_some([(REPLAYED, HeaderValue::from_static("true"))])
+}
+
 /// 404: no such route.
 pub(super) async fn no_route(method: Method, uri: Uri) -> Refused {
     Refused::missing("no_such_route", format!("There is no route {method} {}.", uri.path()))

@@ -46,8 +46,10 @@ async fn place(app: &Arc<App>) -> Result<(), Refused> {
         record: true,
         ring_timeout: None,
         max_duration: None,
+        metadata: Default::default(),
+        once: None,
     };
-    let call = originate(app, order).await?;
+    let call = originate(app, order).await?.call;
     let mut follow = Follow::start(app, &call, 0).await?;
     let mut narrator = Narrator::default();
     while let Some(event) = follow.next().await {

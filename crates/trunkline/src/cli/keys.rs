@@ -1,8 +1,9 @@
-//! `trunkline keys`: makes, lists and revokes API keys.
+//! `trunkline keys`: makes, lists, rotates and revokes API keys.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -19,12 +20,15 @@ pub(super) enum Command {
         /// What it is for
         #[arg(long, default_value = "command line")]
         name: String,
-        /// What it may do: calls:read, calls:write, trunks, keys (may be repeated); everything if left out
+        /// What it may do, such as calls:write or usage:read (may be repeated); everything if left out
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
         /// From where it may be used: an address or a range (may be repeated); from anywhere if left out
         #[arg(long = "source", value_name = "RANGE")]
         sources: Vec<String>,
+        /// When it ends, such as 2030-01-01T00:00:00Z; never if left out
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
         /// Let it act for the operator, who sees every account
         #[arg(long)]
         operator: bool,
@@ -34,6 +38,14 @@ pub(super) enum Command {
     },
     /// List all keys
     List,
+    /// Exchange a key for a new one, shown this once; the old one goes on for a while
+    Rotate {
+        /// Its id, as `keys list` shows it
+        id: String,
+        /// For how long the old one goes on, in seconds; a day if left out
+        #[arg(long, value_name = "SECONDS")]
+        overlap: Option<u32>,
+    },
     /// Revoke a key: it opens nothing any more
     Revoke {
         /// Its id, as `keys list` shows it
@@ -44,14 +56,16 @@ pub(super) enum Command {
 pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
     let client = Client::new(config)?;
     match command {
-        Command::Create { name, scopes, sources, operator, account } => {
+        Command::Create { name, scopes, sources, expires_at, operator, account } => {
             let order = json!({
                 "name": name, "scopes": scopes, "sources": sources, "operator": operator, "account": account,
+                "expires_at": expires_at,
             });
-            let made = client.ask(Method::POST, &["v1", "keys"], Some(&order)).await?;
-            let key = made.get("key").and_then(Value::as_str);
-            say(key.ok_or_else(|| Failure::Broken("the answer has no key".into()))?);
-            eprintln!("Keep it: it is stored hashed and cannot be shown again.");
+            show(&client.ask(Method::POST, &["v1", "keys"], Some(&order)).await?)?;
+        }
+        Command::Rotate { id, overlap } => {
+            let order = json!({ "overlap_s": overlap });
+            show(&client.ask(Method::POST, &["v1", "keys", &id, "rotate"], Some(&order)).await?)?;
         }
         Command::List => {
             let list = client.ask(Method::GET, &["v1", "keys"], None).await?;
@@ -68,6 +82,14 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A new key, alone on standard output.
+fn show(made: &Value) -> Result<(), Failure> {
+    let key = made.get("key").and_then(Value::as_str);
+    say(key.ok_or_else(|| Failure::Broken("the answer has no key".into()))?);
+    eprintln!("Keep it: it is stored hashed and cannot be shown again.");
+    Ok(())
 }
 
 fn row(key: &Value) -> Vec<String> {
@@ -87,6 +109,13 @@ fn row(key: &Value) -> Vec<String> {
         list("scopes", "everything"),
         list("sources", "anywhere"),
         Some(text("last_used_at")).filter(|at| !at.is_empty()).unwrap_or_else(|| "never".to_owned()),
-        if text("revoked_at").is_empty() { "good" } else { "revoked" }.to_owned(),
+        match (text("revoked_at").as_str(), text("expires_at").as_str()) {
+            ("", "") => "good".to_owned(),
+            ("", end) if end.parse::<Timestamp>().is_ok_and(|end| end <= Timestamp::now()) => {
+                "ended".to_owned()
+            }
+            ("", end) => format!("good until {end}"),
+            _ => "revoked".to_owned(),
+        },
     ]
 }

@@ -63,6 +63,7 @@ const TIME: &str = "a time above zero with its unit: 500ms, 30s, 5m or 4h";
 const KEEP: &str = "a time above zero with its unit such as 12h or 90d, or forever";
 const COUNTRY: &str = "two-letter country codes such as US or DE (* for all)";
 const PREFIXES: &str = "beginnings of numbers such as +4930, or !+4930 to refuse them (* for all)";
+const RATE: &str = "a number from 1 to 1000000";
 const TEXT: &str = "text without blanks or control characters";
 const HTTP: &str = "an address that begins with http:// or https://";
 
@@ -122,6 +123,8 @@ pub(super) const KEYS: &[Key] = &[
         let calls = v.parse().ok()?;
         (1..=100_000).contains(&calls).then(|| c.max_calls = calls)
     }),
+    Key::new("requests_per_second", RATE, |c, v| rate(&mut c.requests_per_second, v)),
+    Key::new("wrong_keys_per_minute", RATE, |c, v| rate(&mut c.wrong_keys_per_minute, v)),
     Key::new("ring_timeout", TIME, |c, v| duration(&mut c.ring_timeout, v)),
     Key::new("max_duration", TIME, |c, v| duration(&mut c.max_duration, v)),
     Key::new("silence_timeout", TIME, |c, v| duration(&mut c.silence_timeout, v)),
@@ -352,6 +355,10 @@ fn boolean(slot: &mut bool, value: &str) -> Option<()> {
         _ => return None,
     };
     Some(())
+}
+
+fn rate(slot: &mut u32, value: &str) -> Option<()> {
+    put(slot, value.parse().ok().filter(|rate| (1..=1_000_000).contains(rate))?)
 }
 
 fn word(value: &str) -> Option<String> {

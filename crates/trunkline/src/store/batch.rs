@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use call::State;
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row};
 
+use super::once::{self, Known, Once};
 use super::rows::{self, Cell};
 use super::snapshot::Snapshot;
 use super::webhooks::{Claim, Outcome, Verdict};
@@ -29,7 +30,7 @@ struct Change {
 /// A batch, sorted by what is to be done.
 #[derive(Default)]
 pub(super) struct Group<'a> {
-    new: Vec<&'a CallRow>,
+    new: Vec<(&'a CallRow, &'a CallEvent, Option<&'a Once>)>,
     events: Vec<&'a CallEvent>,
     changes: HashMap<Id, Change>,
     ends: HashMap<Id, &'a Finish>,
@@ -37,6 +38,8 @@ pub(super) struct Group<'a> {
     legs: HashMap<String, (Id, Option<String>)>,
     keeps_legs: bool,
     forgotten: Vec<Id>,
+    /// Calls whose orders may be given again.
+    released: Vec<Id>,
     keys: HashMap<Id, i64>,
     claims: Vec<&'a Claim>,
     outcomes: Vec<&'a Outcome>,
@@ -59,10 +62,7 @@ impl<'a> Group<'a> {
         match job {
             // Whoever ordered it has been refused in the meantime: nobody would place it.
             Job::Create { done, .. } if done.is_closed() => {}
-            Job::Create { row, first, .. } => {
-                self.new.push(row);
-                self.events.push(first);
-            }
+            Job::Create { row, first, once, .. } => self.new.push((row, first, once.as_ref())),
             Job::Write(write) => self.take_write(write),
             Job::KeyUsed { key, at } => {
                 self.keys.insert(*key, *at);
@@ -77,6 +77,7 @@ impl<'a> Group<'a> {
     fn take_write(&mut self, write: &'a Write) {
         match write {
             Write::Event(event) => self.events.push(event),
+            Write::Forget { call } => self.released.push(*call),
             Write::Finish(end) => {
                 // The first end counts.
                 self.ends.entry(end.call).or_insert(end);
@@ -115,15 +116,20 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Stores everything; answers the webhook endpoints that something is now waiting for.
+    /// Stores everything; answers the webhook endpoints that something is now waiting for, and the calls that were
+    /// asked for before.
     pub(super) async fn store(
         mut self,
         connection: &mut AnyConnection,
         memory: &Snapshot,
-    ) -> Result<HashSet<Id>, sqlx::Error> {
+    ) -> Result<(HashSet<Id>, Known), sqlx::Error> {
         if !self.forgotten.is_empty() {
             self.forget(connection).await?;
         }
+        let known = self.claim_orders(connection).await?;
+        // Of each call the first event comes first.
+        let first: Vec<_> = self.new.iter().map(|(_, first, _)| *first).collect();
+        self.events.splice(..0, first);
         self.insert_calls(connection).await?;
         self.change(connection).await?;
         self.end(connection).await?;
@@ -134,7 +140,9 @@ impl<'a> Group<'a> {
         let after = ") UPDATE keys SET last_used_at = v.at FROM v WHERE keys.id = v.of_key";
         rows::run(connection, "WITH v (of_key, at) AS (VALUES", &keys, after).await?;
         self.settle_deliveries(connection).await?;
-        Ok(touched)
+        let released: Vec<_> = self.released.iter().map(|call| vec![Cell::from(*call)]).collect();
+        rows::run(connection, "DELETE FROM idempotency WHERE call_id IN (VALUES", &released, ")").await?;
+        Ok((touched, known))
     }
 
     /// Takes back calls that were stored although whoever ordered them has been told that they were not.
@@ -143,6 +151,7 @@ impl<'a> Group<'a> {
         for before in [
             "DELETE FROM deliveries WHERE call_id IN (VALUES",
             "DELETE FROM events WHERE call_id IN (VALUES",
+            "DELETE FROM idempotency WHERE call_id IN (VALUES",
             "DELETE FROM calls WHERE id IN (VALUES",
         ] {
             rows::run(connection, before, &calls, ")").await?;
@@ -150,12 +159,26 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
+    /// Leaves out the new calls that were asked for before, and answers what is known of them.
+    async fn claim_orders(&mut self, connection: &mut AnyConnection) -> Result<Known, sqlx::Error> {
+        let mut known = Known::new();
+        for (row, _, once) in &self.new {
+            if let Some(once) = once
+                && let Some(before) = once::claim(connection, row, once).await?
+            {
+                known.insert(row.id, before);
+            }
+        }
+        self.new.retain(|(row, ..)| !known.contains_key(&row.id));
+        Ok(known)
+    }
+
     async fn insert_calls(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         let insert = "INSERT INTO calls (id, account, direction, face, from_number, to_number, kind, trunk, trunk_name, \
                       state, rank, cause_code, cause_text, cause_hint, sip_status, q850, hangup_by, sip_call_id, \
                       audio_file, spoken, flow, recording, created_at, ringing_at, answered_at, ended_at, quality, \
-                      heard) VALUES";
-        let rows: Vec<_> = self.new.iter().map(|row| cells_of_call(row)).collect();
+                      heard, metadata) VALUES";
+        let rows: Vec<_> = self.new.iter().map(|(row, ..)| cells_of_call(row)).collect();
         rows::run(connection, insert, &rows, "").await?;
         Ok(())
     }
@@ -229,7 +252,13 @@ impl<'a> Group<'a> {
     }
 
     async fn insert_events(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let row = |event: &&CallEvent| {
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let newest = sqlx::query("SELECT COALESCE(MAX(ordinal), 0) AS newest FROM events");
+        let newest: i64 = newest.fetch_one(&mut *connection).await?.try_get("newest")?;
+        // One connection writes, so the order of the ordinals is that of the commits.
+        let row = |(event, ordinal): (&&CallEvent, i64)| {
             vec![
                 Cell::from(event.call),
                 event.sequence.into(),
@@ -237,10 +266,11 @@ impl<'a> Group<'a> {
                 event.at.into(),
                 event.kind.as_str().into(),
                 event.detail.to_string().into(),
+                ordinal.into(),
             ]
         };
-        let rows: Vec<_> = self.events.iter().map(row).collect();
-        let before = "INSERT INTO events (call_id, sequence, account, at, kind, detail) VALUES";
+        let rows: Vec<_> = self.events.iter().zip(newest + 1..).map(row).collect();
+        let before = "INSERT INTO events (call_id, sequence, account, at, kind, detail, ordinal) VALUES";
         rows::run(connection, before, &rows, "ON CONFLICT (call_id, sequence) DO NOTHING").await?;
         Ok(())
     }
@@ -351,5 +381,6 @@ fn cells_of_call(row: &CallRow) -> Vec<Cell> {
         row.ended_at.into(),
         row.quality.as_ref().map(ToString::to_string).into(),
         row.heard.as_ref().map(ToString::to_string).into(),
+        serde_json::json!(row.metadata).to_string().into(),
     ]
 }

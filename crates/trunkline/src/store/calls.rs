@@ -1,5 +1,7 @@
 //! Calls and their events, as they are read.
 
+use std::collections::BTreeMap;
+
 use call::State;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Arguments, AssertSqlSafe, Row};
@@ -64,6 +66,8 @@ pub struct CallRow {
     pub quality: Option<serde_json::Value>,
     /// What the simulated callee heard.
     pub heard: Option<serde_json::Value>,
+    /// What whoever placed it wrote on it.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl CallRow {
@@ -99,10 +103,38 @@ pub struct CallFilter {
     pub from: Option<String>,
     /// Only those to exactly this destination.
     pub to: Option<String>,
-    /// Only those older than this call: the last of the page before.
-    pub after: Option<Id>,
+    /// Only those placed in this direction.
+    pub direction: Option<String>,
+    /// Only those placed through this.
+    pub face: Option<String>,
+    /// Only those that went over the trunk with this id or name.
+    pub trunk: Option<String>,
+    /// Only those ordered then or later, Unix ms.
+    pub since: Option<i64>,
+    /// Only those ordered before, Unix ms.
+    pub before: Option<i64>,
+    /// Only those with a recording.
+    pub recorded: bool,
+    /// Only those older than this place: the last of the page before.
+    pub after: Option<Place>,
     /// How many at most, 1 to 200; 0 means 50.
     pub limit: i64,
+}
+
+/// A place in the list of calls: the newest come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// When the call there was ordered, Unix ms.
+    pub created_at: i64,
+    /// The call there.
+    pub id: Id,
+}
+
+impl CallRow {
+    /// Where it stands in lists.
+    pub fn place(&self) -> Place {
+        Place { created_at: self.created_at, id: self.id }
+    }
 }
 
 pub(super) fn from_row(row: &AnyRow) -> Result<CallRow, StoreError> {
@@ -135,6 +167,18 @@ pub(super) fn from_row(row: &AnyRow) -> Result<CallRow, StoreError> {
         ended_at: row.try_get("ended_at")?,
         quality: parsed_or_null(row, "quality", json)?,
         heard: parsed_or_null(row, "heard", json)?,
+        metadata: parsed(row, "metadata", json)?,
+    })
+}
+
+pub(super) fn event_from_row(row: &AnyRow) -> Result<CallEvent, StoreError> {
+    Ok(CallEvent {
+        call: id_of(row, "call_id")?,
+        account: row.try_get("account")?,
+        sequence: row.try_get("sequence")?,
+        at: row.try_get("at")?,
+        kind: row.try_get("kind")?,
+        detail: parsed(row, "detail", json)?,
     })
 }
 
@@ -155,20 +199,37 @@ impl Store {
             arguments.add(account).map_err(sqlx::Error::Encode)?;
             sql.push_str(" AND account = $1");
         }
-        let wanted = [
+        if filter.recorded {
+            sql.push_str(" AND recording IS NOT NULL");
+        }
+        let trunk = filter.trunk.as_deref();
+        // An id is accepted in any form; names are left as they are.
+        let trunk_id = trunk.and_then(Id::parse).map(|id| id.to_string());
+        let texts = [
             ("state = ?", filter.state.map(|state| state.as_str().to_owned())),
             ("from_number = ?", filter.from.clone()),
             ("to_number = ?", filter.to.clone()),
-            (
-                "(created_at, id) < (SELECT created_at, id FROM calls WHERE id = ?)",
-                filter.after.map(|id| id.to_string()),
-            ),
+            ("direction = ?", filter.direction.clone()),
+            ("face = ?", filter.face.clone()),
+            ("(trunk = ? OR trunk_name = ?)", trunk_id.or(trunk.map(ToOwned::to_owned))),
         ];
-        for (condition, value) in wanted {
+        for (condition, value) in texts {
             let Some(value) = value else { continue };
             arguments.add(value).map_err(sqlx::Error::Encode)?;
             sql.push_str(" AND ");
             sql.push_str(&condition.replace('?', &format!("${}", arguments.len())));
+        }
+        for (condition, value) in [("created_at >= ?", filter.since), ("created_at < ?", filter.before)] {
+            let Some(value) = value else { continue };
+            arguments.add(value).map_err(sqlx::Error::Encode)?;
+            sql.push_str(" AND ");
+            sql.push_str(&condition.replace('?', &format!("${}", arguments.len())));
+        }
+        if let Some(place) = filter.after {
+            arguments.add(place.created_at).map_err(sqlx::Error::Encode)?;
+            arguments.add(place.id.to_string()).map_err(sqlx::Error::Encode)?;
+            let last = arguments.len();
+            sql.push_str(&format!(" AND (created_at, id) < (${}, ${last})", last - 1));
         }
         let limit = if filter.limit == 0 { 50 } else { filter.limit.clamp(1, 200) };
         arguments.add(limit).map_err(sqlx::Error::Encode)?;
@@ -182,16 +243,13 @@ impl Store {
     pub async fn events(&self, call: Id) -> Result<Vec<CallEvent>, StoreError> {
         let select = "SELECT * FROM events WHERE call_id = $1 ORDER BY sequence";
         let rows = sqlx::query(select).bind(call.to_string()).fetch_all(&self.0.reads).await?;
-        let event = |row: &AnyRow| {
-            Ok(CallEvent {
-                call,
-                account: row.try_get("account")?,
-                sequence: row.try_get("sequence")?,
-                at: row.try_get("at")?,
-                kind: row.try_get("kind")?,
-                detail: parsed(row, "detail", json)?,
-            })
-        };
-        rows.iter().map(event).collect()
+        rows.iter().map(event_from_row).collect()
+    }
+
+    /// Notes that the recording of a finished call is gone.
+    pub async fn remove_recording(&self, call: Id) -> Result<(), StoreError> {
+        let update = sqlx::query("UPDATE calls SET recording = NULL WHERE id = $1 AND ended_at IS NOT NULL");
+        update.bind(call.to_string()).execute(&self.0.writes).await?;
+        Ok(())
     }
 }

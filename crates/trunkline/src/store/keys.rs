@@ -18,7 +18,22 @@ use crate::secret::Secret;
 use crate::time::now_ms;
 
 /// What a key can be limited to.
-pub const SCOPES: &[&str] = &["calls:read", "calls:write", "trunks", "keys", "webhooks"];
+pub const SCOPES: &[&str] = &[
+    "calls:read",
+    "calls:write",
+    "events:read",
+    "recordings:read",
+    "recordings:delete",
+    "usage:read",
+    "trunks:read",
+    "trunks:write",
+    "webhooks:read",
+    "webhooks:write",
+    "keys:read",
+    "keys:write",
+    "account:read",
+    "account:write",
+];
 
 /// Random characters of a key, 62 to choose from: 238 bits.
 const RANDOM: usize = 40;
@@ -27,7 +42,7 @@ const RANDOM: usize = 40;
 const USED_EVERY: i64 = 60_000;
 
 /// Who asks, and what they may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// `None`: the Unix socket, which only the server's own user can open.
     pub key: Option<Id>,
@@ -37,17 +52,33 @@ pub struct Identity {
     pub operator: bool,
     /// What they may do; empty is everything. See [`SCOPES`].
     pub scopes: Vec<String>,
+    /// From where their key may be used; empty is everywhere.
+    pub sources: Vec<IpNet>,
+    /// When their key ends, Unix ms.
+    pub expires_at: Option<i64>,
 }
 
 impl Identity {
     /// Whoever can open the Unix socket.
     pub fn socket() -> Self {
-        Self { key: None, account: OPERATOR, operator: true, scopes: Vec::new() }
+        Self { key: None, account: OPERATOR, operator: true, ..Self::default() }
     }
 
-    /// Whether they may do what `scope` (one of [`SCOPES`]) stands for.
+    /// Whether they may do what `scope` (one of [`SCOPES`]) stands for; of a whole group such as `trunks`, anything.
     pub fn may(&self, scope: &str) -> bool {
-        self.scopes.is_empty() || self.scopes.iter().any(|own| own == scope)
+        let fits =
+            |own: &String| own == scope || own.split_once(':').is_some_and(|(group, _)| group == scope);
+        self.scopes.is_empty() || self.scopes.iter().any(fits)
+    }
+
+    /// Whether `key` opens nothing that they could not open themselves: account, scopes, sources, time.
+    pub fn covers(&self, key: &NewKey) -> bool {
+        let within = |net: &IpNet| self.sources.iter().any(|own| own.contains(net));
+        (self.operator || (!key.operator && key.account == self.account))
+            && (self.scopes.is_empty()
+                || (!key.scopes.is_empty() && key.scopes.iter().all(|scope| self.may(scope))))
+            && (self.sources.is_empty() || (!key.sources.is_empty() && key.sources.iter().all(within)))
+            && self.expires_at.is_none_or(|own| key.expires_at.is_some_and(|end| end <= own))
     }
 
     /// The account to look in: their own, or `None` (all) for the operator.
@@ -65,6 +96,9 @@ pub enum AuthError {
     /// Revoked.
     #[error("this API key was revoked")]
     Revoked,
+    /// Its time is over.
+    #[error("this API key has expired")]
+    Expired,
     /// It is tied to source addresses, and this is not one of them.
     #[error("this API key may not be used from this address")]
     Source,
@@ -91,8 +125,17 @@ pub struct KeyRow {
     pub created_at: i64,
     /// Unix ms, to the minute.
     pub last_used_at: Option<i64>,
+    /// From when on it opens nothing, Unix ms.
+    pub expires_at: Option<i64>,
     /// Unix ms.
     pub revoked_at: Option<i64>,
+}
+
+impl KeyRow {
+    /// Whether it opens anything at `now` (Unix ms).
+    pub fn is_live(&self, now: i64) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
 }
 
 /// A key to be made.
@@ -108,6 +151,8 @@ pub struct NewKey {
     pub scopes: Vec<String>,
     /// From where it may be used; empty is everywhere.
     pub sources: Vec<IpNet>,
+    /// From when on it opens nothing, Unix ms.
+    pub expires_at: Option<i64>,
 }
 
 /// A key in memory.
@@ -142,6 +187,7 @@ fn from_row(row: &AnyRow) -> Result<KeyRow, StoreError> {
         prefix: row.try_get("prefix")?,
         created_at: row.try_get("created_at")?,
         last_used_at: row.try_get("last_used_at")?,
+        expires_at: row.try_get("expires_at")?,
         revoked_at: row.try_get("revoked_at")?,
     })
 }
@@ -185,20 +231,30 @@ impl Store {
         if row.revoked_at.is_some() {
             return Err(AuthError::Revoked);
         }
+        let at = now_ms();
+        if !row.is_live(at) {
+            return Err(AuthError::Expired);
+        }
         let source = source.map(|address| address.to_canonical());
         let allowed = |net: &IpNet| source.is_some_and(|address| net.contains(&address));
         if !row.sources.is_empty() && !row.sources.iter().any(allowed) {
             return Err(AuthError::Source);
         }
-        let (at, before) = (now_ms(), used.load(Ordering::Relaxed));
+        let before = used.load(Ordering::Relaxed);
         let due = at - before >= USED_EVERY
             && used.compare_exchange(before, at, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if due {
             // Not worth waiting for: when the queue is full, the next minute's use is written.
             let _ = self.0.queue.try_send(Job::KeyUsed { key: row.id, at });
         }
-        let (account, operator, scopes) = (row.account, row.operator, row.scopes.clone());
-        Ok(Identity { key: Some(row.id), account, operator, scopes })
+        Ok(Identity {
+            key: Some(row.id),
+            account: row.account,
+            operator: row.operator,
+            scopes: row.scopes.clone(),
+            sources: row.sources.clone(),
+            expires_at: row.expires_at,
+        })
     }
 
     /// Makes a key. The text is in the answer and nowhere else.
@@ -226,10 +282,11 @@ impl Store {
             prefix: prefix(key.expose()),
             created_at: now_ms(),
             last_used_at: None,
+            expires_at: new.expires_at,
             revoked_at: None,
         };
-        let insert = "INSERT INTO keys (id, account, name, operator, scopes, sources, prefix, hash, created_at) \
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let insert = "INSERT INTO keys (id, account, name, operator, scopes, sources, prefix, hash, created_at, \
+                      expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         let text = |value: serde_json::Value| value.to_string();
         sqlx::query(insert)
             .bind(row.id.to_string())
@@ -241,6 +298,7 @@ impl Store {
             .bind(row.prefix.clone())
             .bind(hex::encode(hash(key.expose())))
             .bind(row.created_at)
+            .bind(row.expires_at)
             .execute(&self.0.writes)
             .await?;
         self.refresh().await?;
@@ -261,7 +319,8 @@ impl Store {
     pub async fn revoke_key(&self, account: Option<i64>, id: Id) -> Result<bool, StoreError> {
         let _changing = self.0.changing.lock().await;
         let keys = self.keys(None).await?;
-        let live = |key: &&KeyRow| key.revoked_at.is_none();
+        let now = now_ms();
+        let live = |key: &&KeyRow| key.is_live(now);
         let own = |key: &&KeyRow| account.is_none_or(|account| account == key.account);
         let Some(key) = keys.iter().filter(live).filter(own).find(|key| key.id == id) else {
             return Ok(false);
@@ -280,6 +339,21 @@ impl Store {
     }
 }
 
+impl Store {
+    /// One key of the account (or of anyone).
+    pub async fn key(&self, account: Option<i64>, id: Id) -> Result<Option<KeyRow>, StoreError> {
+        Ok(self.keys(account).await?.into_iter().find(|key| key.id == id))
+    }
+
+    /// Lets a key end at `at` (Unix ms), if it does not end before.
+    pub async fn expire_key(&self, id: Id, at: i64) -> Result<(), StoreError> {
+        let _changing = self.0.changing.lock().await;
+        let update = "UPDATE keys SET expires_at = $1 WHERE id = $2 AND COALESCE(expires_at, $1) >= $1";
+        sqlx::query(update).bind(at).bind(id.to_string()).execute(&self.0.writes).await?;
+        self.refresh().await
+    }
+}
+
 fn check(new: &NewKey) -> Result<(), Refused> {
     if new.name.is_empty() || new.name.chars().count() > 64 || new.name.chars().any(char::is_control) {
         return Err(Refused::bad(
@@ -290,6 +364,12 @@ fn check(new: &NewKey) -> Result<(), Refused> {
     if let Some(scope) = new.scopes.iter().find(|scope| !SCOPES.contains(&scope.as_str())) {
         let known = SCOPES.join(", ");
         return Err(Refused::bad("invalid_key", format!("There is no scope {scope:?}; there are {known}.")));
+    }
+    if new.expires_at.is_some_and(|end| end <= now_ms()) {
+        return Err(Refused::bad(
+            "invalid_key",
+            "The key would have ended already: `expires_at` is in the past.",
+        ));
     }
     if new.operator && new.account != OPERATOR {
         return Err(Refused::bad("invalid_key", "An operator's key belongs to account 0."));

@@ -63,7 +63,7 @@ impl Store {
         let ends = rows.iter().map(end_of).collect::<Result<Vec<_>, _>>()?;
         let mut group = connection.begin().await?;
         let memory = self.memory();
-        let touched = Group::of_orphans(&ends).store(&mut group, &memory).await?;
+        let (touched, _) = Group::of_orphans(&ends).store(&mut group, &memory).await?;
         group.commit().await?;
         self.0.outbox.wake(touched);
         Ok(ends.len())

@@ -3,11 +3,14 @@
 //! Both run the same SQL text through [`sqlx::Any`]. What a call's way needs (keys, accounts, trunks) is read from
 //! memory, refreshed whenever it changes; calls are written by one task that groups commits ([`Store::record`]).
 
+mod accounts;
 mod backup;
 mod batch;
 mod calls;
+mod feed;
 mod keys;
 mod legs;
+mod once;
 mod outbox;
 mod retention;
 mod rows;
@@ -17,6 +20,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod trunks;
+mod usage;
 mod webhooks;
 mod writer;
 
@@ -29,14 +33,17 @@ use sqlx::{AnyPool, ConnectOptions, Executor, Row};
 use tokio::sync::{broadcast, mpsc};
 
 pub use backup::copy_database;
-pub use calls::{CallEvent, CallFilter, CallRow};
+pub use calls::{CallEvent, CallFilter, CallRow, Place};
+pub use feed::{EventFilter, Placed};
 pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
 pub use legs::SavedLeg;
+pub use once::{Created, Once};
 pub use retention::{Keep, Swept};
 pub use seal::{MasterKey, SealError};
 pub use setup::Bootstrap;
 pub use snapshot::Account;
 pub use trunks::{NewTrunk, TrunkRow};
+pub use usage::UsageRow;
 pub use webhooks::{
     AttemptRow, DeliveryFilter, DeliveryRow, EVENT_TYPES, NewWebhook, TEST, WebhookRow, event_type,
 };

@@ -54,6 +54,7 @@ fn call_row(account: i64) -> (CallRow, CallEvent) {
         ended_at: None,
         quality: None,
         heard: None,
+        metadata: [("order".to_owned(), "4711".to_owned())].into(),
     };
     let event = event(&row, 1, "state");
     (row, event)
@@ -102,6 +103,11 @@ async fn suite(url: &str) {
     a_call_from_start_to_end(url).await;
     states_only_move_forward(url).await;
     lists(url).await;
+    once(url).await;
+    the_feed_of_an_account(url).await;
+    sums(url).await;
+    keys_end(url).await;
+    what_an_account_may_do(url).await;
     a_crash(url).await;
     outbox::endpoints(url).await;
     outbox::deliveries_stand_in_the_transaction_of_their_event(url).await;
@@ -323,7 +329,7 @@ async fn provider(url: &str) {
 async fn a_call_from_start_to_end(url: &str) {
     let store = start(url).await;
     let (row, first) = call_row(1);
-    store.create_call(&row, &first).await.unwrap();
+    store.create_call(&row, &first, None).await.unwrap();
     assert_eq!(store.call(Some(1), row.id).await.unwrap(), Some(row.clone()));
     assert_eq!(store.call(Some(0), row.id).await.unwrap(), None);
     assert_eq!(store.call(None, Id::new().unwrap()).await.unwrap(), None);
@@ -370,7 +376,7 @@ async fn a_call_from_start_to_end(url: &str) {
 async fn states_only_move_forward(url: &str) {
     let store = start(url).await;
     let (row, first) = call_row(0);
-    store.create_call(&row, &first).await.unwrap();
+    store.create_call(&row, &first, None).await.unwrap();
     for write in [state(&row, State::InProgress, 3), state(&row, State::Ringing, 4)] {
         store.record(write).unwrap();
     }
@@ -397,7 +403,7 @@ async fn lists(url: &str) {
         // Some within the same millisecond: the order must be complete all the same.
         let row =
             CallRow { to: to.into(), from: Some("7000".into()), created_at: 50_000 + n as i64 / 2, ..row };
-        store.create_call(&row, &first).await.unwrap();
+        store.create_call(&row, &first, None).await.unwrap();
         made.push(row);
     }
     store.record(end(&made[0], State::Busy, 2)).unwrap();
@@ -411,7 +417,7 @@ async fn lists(url: &str) {
         let page = store.calls(Some(1), &filter).await.unwrap();
         assert!(page.len() <= 4);
         let Some(last) = page.last() else { break };
-        filter.after = Some(last.id);
+        filter.after = Some(last.place());
         seen.extend(page.iter().map(|row| row.id));
     }
     assert_eq!(seen, made);
@@ -425,13 +431,163 @@ async fn lists(url: &str) {
     assert!(store.calls(None, &hostile).await.unwrap().is_empty());
 }
 
+async fn once(url: &str) {
+    let store = start(url).await;
+    let ask = |key: &str, what: &str| Some(Once::new(key, &[b"/v1/calls", what.as_bytes()]));
+    let create = async |account: i64, once: &Option<Once>| {
+        let (row, first) = call_row(account);
+        (row.id, store.create_call(&row, &first, once.as_ref()).await)
+    };
+    let code = |error: StoreError| match error {
+        StoreError::Refused(refused) => refused.code,
+        other => panic!("{other}"),
+    };
+    let (first, made) = create(1, &ask("a", "x")).await;
+    assert_eq!(made.unwrap(), Created::New);
+    assert_eq!(store.replayed(1, &ask("a", "x").unwrap()).await.unwrap(), Some(first));
+    let (again, replayed) = create(1, &ask("a", "x")).await;
+    assert_eq!(replayed.unwrap(), Created::Replayed(first));
+    assert!(
+        store.call(None, again).await.unwrap().is_none() && store.events(again).await.unwrap().is_empty()
+    );
+    assert_eq!(code(create(1, &ask("a", "y")).await.1.unwrap_err()), "idempotency_key_reused");
+    assert_eq!(code(store.replayed(1, &ask("a", "y").unwrap()).await.unwrap_err()), "idempotency_key_reused");
+    // Other accounts and other keys have nothing to do with it.
+    assert_eq!(create(0, &ask("a", "y")).await.1.unwrap(), Created::New);
+    assert_eq!(create(1, &ask("b", "x")).await.1.unwrap(), Created::New);
+    // Asked at the same time, most of it in one transaction.
+    let same = ask("c", "x");
+    let all = futures_util::future::join_all((0..20).map(|_| create(1, &same))).await;
+    let new = all.iter().filter(|(_, made)| matches!(made, Ok(Created::New))).count();
+    assert_eq!(new, 1);
+    // What came to nothing may be asked again, and what is a day old is forgotten.
+    store.record(Write::Forget { call: first }).unwrap();
+    store.flush().await;
+    assert_eq!(create(1, &ask("a", "y")).await.1.unwrap(), Created::New);
+    sqlx::query("UPDATE idempotency SET created_at = created_at - 86400001 WHERE name = 'b'")
+        .execute(&store.0.writes)
+        .await
+        .unwrap();
+    assert_eq!(store.replayed(1, &ask("b", "x").unwrap()).await.unwrap(), None);
+    assert_eq!(create(1, &ask("d", "x")).await.1.unwrap(), Created::New);
+    let left = sqlx::query("SELECT name FROM idempotency WHERE name = 'b'").fetch_all(&store.0.reads).await;
+    assert!(left.unwrap().is_empty());
+}
+
+async fn the_feed_of_an_account(url: &str) {
+    let store = start(url).await;
+    let newest = store.newest_event().await.unwrap();
+    let (ours, first) = call_row(1);
+    store.create_call(&ours, &first, None).await.unwrap();
+    let (theirs, other) = call_row(0);
+    store.create_call(&theirs, &other, None).await.unwrap();
+    for (row, sequence, kind) in [(&ours, 2, "say"), (&theirs, 2, "say"), (&ours, 3, "finished")] {
+        store.record(Write::Event(event(row, sequence, kind))).unwrap();
+    }
+    store.flush().await;
+    let read = async |filter: EventFilter, limit: u32| {
+        let filter = EventFilter { after: filter.after.max(newest), ..filter };
+        store.feed(&filter, limit).await.unwrap()
+    };
+    let all = read(EventFilter::default(), 100).await;
+    assert_eq!(all.len(), 5);
+    assert!(all.windows(2).all(|pair| pair[0].ordinal < pair[1].ordinal) && all[0].ordinal > newest);
+    assert_eq!(all[4].ordinal, store.newest_event().await.unwrap());
+    let kinds = |events: &[Placed]| -> Vec<String> {
+        events.iter().map(|placed| placed.event.kind.clone()).collect()
+    };
+    let own = EventFilter { account: Some(1), ..EventFilter::default() };
+    assert_eq!(kinds(&read(own.clone(), 100).await), ["state", "say", "finished"]);
+    let page = read(own.clone(), 2).await;
+    let rest = read(EventFilter { after: page[1].ordinal, ..own.clone() }, 2).await;
+    assert_eq!((page.len(), kinds(&rest)), (2, vec!["finished".to_owned()]));
+    let say = EventFilter { kind: Some("say".into()), ..EventFilter::default() };
+    assert_eq!(read(say, 100).await.len(), 2);
+    assert_eq!(read(EventFilter { call: Some(theirs.id), ..EventFilter::default() }, 100).await.len(), 2);
+    let later = EventFilter { since: Some(now_ms() + 60_000), ..EventFilter::default() };
+    assert!(read(later, 100).await.is_empty());
+}
+
+async fn sums(url: &str) {
+    let store = start(url).await;
+    // A day long ago, of which nothing else is.
+    let day = 86_400_000 * 300;
+    for (at, state, answered, ended) in [
+        (1, State::Completed, Some(1000), 61_001),
+        (2, State::Completed, Some(1000), 60_000),
+        (3, State::Busy, None, 2000),
+        (86_400_000, State::Completed, Some(0), 1),
+    ] {
+        let (row, first) = call_row(1);
+        let row = CallRow {
+            state,
+            trunk_name: Some("acme".into()),
+            created_at: day + at,
+            answered_at: answered.map(|ms: i64| day + at + ms),
+            ended_at: Some(day + at + ended),
+            ..row
+        };
+        store.create_call(&row, &first, None).await.unwrap();
+    }
+    let sums = store.usage(Some(1), (day, day + 86_400_001), 86_400_000, 100).await.unwrap();
+    let told: Vec<_> = sums
+        .iter()
+        .map(|row| (row.start - day, row.state, row.calls, row.answered, row.talk_ms, row.minutes))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (0, State::Busy, 1, 0, 0, 0),
+            (0, State::Completed, 2, 2, 119_001, 3),
+            (86_400_000, State::Completed, 1, 1, 1, 1),
+        ]
+    );
+    assert!(sums.iter().all(|row| row.trunk.as_deref() == Some("acme") && row.direction == "outbound"));
+    assert!(store.usage(Some(0), (day, day + 86_400_001), 3_600_000, 100).await.unwrap().is_empty());
+    assert_eq!(store.usage(None, (day, day + 86_400_001), 3_600_000, 1).await.unwrap().len(), 1);
+}
+
+async fn keys_end(url: &str) {
+    let store = start(url).await;
+    let soon = now_ms() + 60_000;
+    let new = NewKey { account: 1, name: "ends".into(), expires_at: Some(soon), ..NewKey::default() };
+    let (row, key) = store.create_key(new.clone()).await.unwrap();
+    assert_eq!(store.authenticate(key.expose(), None).unwrap().expires_at, Some(soon));
+    assert!(row.is_live(soon - 1) && !row.is_live(soon));
+    store.expire_key(row.id, soon + 1).await.unwrap();
+    assert_eq!(store.key(Some(1), row.id).await.unwrap().unwrap().expires_at, Some(soon), "never later");
+    store.expire_key(row.id, 1).await.unwrap();
+    assert_eq!(store.authenticate(key.expose(), None).unwrap_err(), AuthError::Expired);
+    assert!(store.key(Some(0), row.id).await.unwrap().is_none(), "another account's");
+    assert!(store.create_key(NewKey { expires_at: Some(1), ..new }).await.is_err());
+}
+
+async fn what_an_account_may_do(url: &str) {
+    let store = start(url).await;
+    let before = store.account(1).unwrap();
+    let changed = Account {
+        countries: vec!["US".into()],
+        prefixes: vec!["+4930".into(), "!+1876".into()],
+        region: Some("US".into()),
+        max_calls: Some(5),
+        calls_per_second: Some(2),
+        max_duration_s: Some(600),
+        ..before.clone()
+    };
+    assert!(store.update_account(&changed).await.unwrap());
+    assert_eq!(store.account(1).unwrap(), changed);
+    assert_eq!(start(url).await.account(1).unwrap(), changed);
+    assert!(store.update_account(&before).await.unwrap());
+    assert!(!store.update_account(&Account { id: 99, ..before }).await.unwrap());
+}
+
 async fn a_crash(url: &str) {
     let store = start(url).await;
     store.orphans().await.unwrap();
     let mut made = Vec::new();
     for _ in 0..3 {
         let (row, first) = call_row(0);
-        store.create_call(&row, &first).await.unwrap();
+        store.create_call(&row, &first, None).await.unwrap();
         let id = format!("{}@host", row.id);
         store.record(Write::Leg { call: row.id, saved: json!({ "call_id": id, "cseq": 1 }) }).unwrap();
         made.push((row, id));
@@ -485,9 +641,9 @@ async fn a_bad_write_spoils_no_other(url: &str) {
     let (good, first) = call_row(0);
     let (homeless, its_first) = call_row(4711);
     let (a, b, c) = tokio::join!(
-        store.create_call(&good, &first),
-        store.create_call(&homeless, &its_first),
-        store.create_call(&good, &first),
+        store.create_call(&good, &first, None),
+        store.create_call(&homeless, &its_first, None),
+        store.create_call(&good, &first, None),
     );
     assert!(a.is_ok());
     assert!(matches!(b, Err(StoreError::Write(_))), "there is no such account");
@@ -501,13 +657,13 @@ async fn a_bad_write_spoils_no_other(url: &str) {
 async fn a_full_queue_sheds_new_calls_first(url: &str) {
     let store = start(url).await;
     let (row, first) = call_row(0);
-    store.create_call(&row, &first).await.unwrap();
+    store.create_call(&row, &first, None).await.unwrap();
     // The writer cannot start on these before this task waits for something: the test runs on one thread.
     let stalled = store.0.writes.acquire().await.unwrap();
     let mut taken = 0;
     let refused = loop {
         let (new, first) = call_row(0);
-        let attempt = store.create_call(&new, &first);
+        let attempt = store.create_call(&new, &first, None);
         if let Ok(result) = tokio::time::timeout(Duration::ZERO, attempt).await {
             break result.unwrap_err();
         }
@@ -568,7 +724,7 @@ async fn many_at_once_are_committed_in_groups() {
         let store = store.clone();
         tokio::spawn(async move {
             let (row, first) = call_row(0);
-            store.create_call(&row, &first).await.unwrap();
+            store.create_call(&row, &first, None).await.unwrap();
             store.record(end(&row, State::Completed, 2)).unwrap();
         })
     });

@@ -1,5 +1,6 @@
 //! The one task that writes calls, grouping whatever is waiting into one transaction.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::batch::Group;
+use super::once::{Created, Known, Once};
 use super::outbox::Outbox;
 use super::snapshot::Snapshot;
 use super::webhooks::{Claim, Outcome};
@@ -90,6 +92,11 @@ pub enum Write {
         /// Call-ID of the leg.
         sip_call_id: String,
     },
+    /// It was not carried out: what asked for it may be asked again.
+    Forget {
+        /// The call.
+        call: Id,
+    },
     /// Something happened.
     Event(CallEvent),
     /// It ended. Only the first end counts. Nothing of its legs needs to be kept.
@@ -122,7 +129,8 @@ pub(super) enum Job {
     Create {
         row: Box<CallRow>,
         first: CallEvent,
-        done: oneshot::Sender<Result<(), StoreError>>,
+        once: Option<Once>,
+        done: oneshot::Sender<Result<Created, StoreError>>,
     },
     Write(Write),
     KeyUsed {
@@ -174,8 +182,14 @@ impl Health {
 }
 
 impl Store {
-    /// Stores a new call and its first event; returns once both are committed.
-    pub async fn create_call(&self, row: &CallRow, first: &CallEvent) -> Result<(), StoreError> {
+    /// Stores a new call and its first event; returns once both are committed. With `once` nothing is stored where the
+    /// same was asked before: that call is answered, or the request refused if it asked for something else.
+    pub async fn create_call(
+        &self,
+        row: &CallRow,
+        first: &CallEvent,
+        once: Option<&Once>,
+    ) -> Result<Created, StoreError> {
         if self.0.health.is_failing() {
             return Err(StoreError::Away);
         }
@@ -183,7 +197,8 @@ impl Store {
             return Err(StoreError::Behind);
         }
         let (done, committed) = oneshot::channel();
-        let job = Job::Create { row: Box::new(row.clone()), first: first.clone(), done };
+        let (row, first, once) = (Box::new(row.clone()), first.clone(), once.cloned());
+        let job = Job::Create { row, first, once, done };
         self.0.queue.try_send(job).map_err(|_| StoreError::Behind)?;
         match tokio::time::timeout(PATIENCE, committed).await {
             Ok(Ok(result)) => result,
@@ -264,15 +279,16 @@ impl Writer {
                 continue;
             }
             match self.commit(&batch).await {
-                Ok(()) => {
+                Ok(known) => {
                     failures = 0;
                     for job in &batch {
-                        if let Some(event) = job.event() {
+                        if let Some(event) = job.event().filter(|event| !known.contains_key(&event.call)) {
                             // Nobody listening is no error.
                             let _ = self.events.send(Arc::new(event.clone()));
                         }
                     }
-                    let unwanted: Vec<Job> = batch.into_iter().filter_map(|job| answer(job, None)).collect();
+                    let unwanted: Vec<Job> =
+                        batch.into_iter().filter_map(|job| answer(job, Ok(&known))).collect();
                     batches.push(unwanted);
                 }
                 // Connections grow old: a fresh one may do.
@@ -290,7 +306,7 @@ impl Writer {
                     let size = new.iter().map(Job::size).sum::<usize>();
                     self.probe = self.probe.max(size).clamp(*PROBE_SIZE.start(), *PROBE_SIZE.end());
                     // A connection may break after the commit and before its answer: then they are stored.
-                    rest.extend(new.into_iter().filter_map(|job| answer(job, Some(&error))));
+                    rest.extend(new.into_iter().filter_map(|job| answer(job, Err(&error))));
                     batches.push(rest);
                     let wait = RETRY.get(failures).or(RETRY.last()).copied().unwrap_or_default();
                     failures += 1;
@@ -298,7 +314,7 @@ impl Writer {
                 }
                 Err(error) if batch.len() == 1 => {
                     tracing::error!(%error, "a write was refused by the database and is lost");
-                    batch.drain(..).for_each(|job| drop(answer(job, Some(&error))));
+                    batch.drain(..).for_each(|job| drop(answer(job, Err(&error))));
                 }
                 Err(_) => {
                     // The last in the list is taken first.
@@ -335,15 +351,16 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, batch: &[Job]) -> Result<(), sqlx::Error> {
+    /// Answers the calls that were not stored since they were asked for before.
+    async fn commit(&self, batch: &[Job]) -> Result<Known, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner).clone();
         let committed = tokio::time::timeout(COMMIT_LIMIT, commit_on(&mut connection, batch, &memory)).await;
         let committed = committed.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         match committed {
-            Ok(touched) => {
+            Ok((touched, known)) => {
                 self.outbox.wake(touched);
-                Ok(())
+                Ok(known)
             }
             Err(error) => {
                 // A connection whose COMMIT or ROLLBACK failed may still be inside that transaction: what follows on
@@ -359,11 +376,11 @@ async fn commit_on(
     connection: &mut AnyConnection,
     batch: &[Job],
     memory: &Snapshot,
-) -> Result<std::collections::HashSet<Id>, sqlx::Error> {
+) -> Result<(HashSet<Id>, Known), sqlx::Error> {
     let mut group = connection.begin().await?;
-    let touched = Group::of(batch).store(&mut group, memory).await?;
+    let stored = Group::of(batch).store(&mut group, memory).await?;
     group.commit().await?;
-    Ok(touched)
+    Ok(stored)
 }
 
 /// Whether the same write may succeed later: the database is away, busy or full, rather than unwilling.
@@ -386,15 +403,17 @@ pub(super) fn may_pass(error: &sqlx::Error) -> bool {
 }
 
 /// Tells whoever waits how it went; answers what must be undone.
-fn answer(job: Job, error: Option<&sqlx::Error>) -> Option<Job> {
+fn answer(job: Job, stored: Result<&Known, &sqlx::Error>) -> Option<Job> {
     match job {
         Job::Create { row, done, .. } => {
-            let result = match error {
-                None => Ok(()),
-                Some(error) if may_pass(error) => Err(StoreError::Away),
-                Some(error) => Err(StoreError::Write(error.to_string())),
+            let result = match stored {
+                Ok(known) => {
+                    known.get(&row.id).cloned().unwrap_or(Ok(Created::New)).map_err(StoreError::Refused)
+                }
+                Err(error) if may_pass(error) => Err(StoreError::Away),
+                Err(error) => Err(StoreError::Write(error.to_string())),
             };
-            let failed = result.is_err();
+            let failed = stored.is_err();
             // Whoever asked may have lost patience: what is stored is then a call that nobody places.
             let unheard = done.send(result).is_err();
             return (failed || unheard).then_some(Job::Forget(row.id));

@@ -75,7 +75,7 @@ async fn a_key_opens_what_its_scopes_say_and_only_its_account() {
 #[tokio::test]
 async fn a_key_cannot_make_a_mightier_one() {
     let house = House::build().await;
-    let maker = house.key(1, &["keys", "calls:read"]).await;
+    let maker = house.key(1, &["keys:write", "calls:read"]).await;
     let table = [
         (json!({ "name": "a", "scopes": ["calls:read"] }), 201),
         (json!({ "name": "a" }), 403),

@@ -1,7 +1,11 @@
 //! The router as its callers see it, on a whole App: store, call loop and simulated network on free ports.
 
+mod access;
 mod calling;
+mod described;
 mod doors;
+mod lists;
+mod once;
 mod v1;
 
 use std::net::SocketAddr;
@@ -58,8 +62,12 @@ impl Answer {
 
 impl House {
     async fn build() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    async fn with(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { data_dir: folder.path().to_owned(), ..Config::default() };
+        let config = Config { data_dir: folder.path().to_owned(), ..config };
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let store =
             Store::open(&config.database_url(), &MasterKey::parse(&"a1".repeat(32)).unwrap()).await.unwrap();
@@ -163,6 +171,7 @@ impl House {
             ended_at: Some(1_767_225_606_310),
             quality: None,
             heard: None,
+            metadata: Default::default(),
         };
         let first = CallEvent {
             call: row.id,
@@ -172,7 +181,7 @@ impl House {
             kind: "state".into(),
             detail: json!({ "state": "queued" }),
         };
-        self.app.store.create_call(&row, &first).await.unwrap();
+        self.app.store.create_call(&row, &first, None).await.unwrap();
         row
     }
 }

@@ -154,7 +154,7 @@ async fn a_recording_is_sent_whole_and_only_from_its_folder() {
             kind: "state".into(),
             detail: json!({}),
         };
-        house.app.store.create_call(&row, &first).await.unwrap();
+        house.app.store.create_call(&row, &first, None).await.unwrap();
         let answer = house.get(&format!("/v1/calls/{}/recording", row.id)).await;
         match expected {
             Some(content) => {

@@ -1,52 +1,59 @@
-//! `/v1/calls`: place, list, follow and end calls, fetch recordings.
+//! `/v1/calls`: place, list, follow and end calls.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json as Reply;
-use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use axum::response::sse::{self, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
-use super::schema::{Call, Event, NewCall};
+use super::schema::{Call, Event, NewCall, Status};
 use super::{Page, location};
 use crate::api::auth::Caller;
-use crate::api::body::{self, Asked, Json, Segment};
-use crate::api::reply::{Problem, store_failed};
-use crate::api::{Api, Door, calls};
+use crate::api::body::{self, Asked, OnceJson, Segment};
+use crate::api::reply::{self, Problem, store_failed};
+use crate::api::{Api, Door, calls, cursor};
 use crate::flow::Step;
-use crate::originate::{Order, originate};
+use crate::originate::{Order, Ordered, originate};
 use crate::progress::Follow;
 use crate::refused::Refused;
 use crate::store::CallFilter;
 
-/// Bytes of a recording read at once.
-const CHUNK: usize = 64 * 1024;
+/// What metadata may have: entries, bytes of a name, bytes of a value.
+const METADATA: (usize, usize, usize) = (20, 64, 500);
 
 /// Place a call
+///
+/// With the header `Idempotency-Key` the same request may be sent again within 24 hours, for instance when its reply
+/// got lost: no second call is placed, the reply shows the first one and has the header `Idempotent-Replayed`. The
+/// same key with another body is refused (422). A request that was refused does not use its key up.
 #[utoipa::path(post, path = "/v1/calls", tag = "calls", request_body = NewCall,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A new random value for each new request.",
+            max_length = 255, example = "6b0ab1b4-9a53-4a0e-8f53-2f9c66b0d0d1")),
     responses((status = CREATED, description = "The call is on its way.", body = Call,
-               headers(("Location" = String, description = "The call's path."))),
-              (status = "default", description = "Refused; nobody was dialled.", body = Problem,
-               content_type = "application/problem+json")))]
+               headers(("Location" = String, description = "The call's path."),
+                       ("Idempotent-Replayed" = bool, description = "True where the call was placed before."))),
+              (status = CONFLICT, description = "The call of this Idempotency-Key has been removed.",
+               body = Problem, content_type = "application/problem+json"),
+              (status = UNPROCESSABLE_ENTITY, description = "The Idempotency-Key was used for another request.",
+               body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create(
     State(api): State<Api>,
     caller: Caller,
-    Json(asked): Json<NewCall>,
+    OnceJson(asked, once): OnceJson<NewCall>,
 ) -> Result<impl IntoResponse, Refused> {
-    caller.may("calls:write")?;
     let face = if api.door == Door::Unix { "cli" } else { "v1" };
-    let order = order(asked, caller.0.account, face)?;
-    let call = Call::from(originate(&api.app, order).await?);
-    Ok((StatusCode::CREATED, location(call.path()), Reply(call)))
+    let order = Order { once, ..order(asked, caller.0.account, face)? };
+    let Ordered { call, replayed } = originate(&api.app, order).await?;
+    let call = Call::from(call);
+    Ok((StatusCode::CREATED, location(call.path()), reply::replayed(replayed), Reply(call)))
 }
 
 fn order(asked: NewCall, account: i64, face: &'static str) -> Result<Order, Refused> {
@@ -80,7 +87,26 @@ fn order(asked: NewCall, account: i64, face: &'static str) -> Result<Order, Refu
         record: asked.record,
         ring_timeout: asked.ring_timeout_s.map(seconds),
         max_duration: asked.max_duration_s.map(seconds),
+        metadata: metadata(asked.metadata)?,
+        once: None,
     })
+}
+
+/// A bounded map of short texts.
+fn metadata(asked: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused> {
+    let (entries, name, value) = METADATA;
+    let fits = |(key, text): (&String, &String)| {
+        (1..=name).contains(&key.len())
+            && text.len() <= value
+            && !key.chars().chain(text.chars()).any(|c| c == '\0')
+    };
+    if asked.len() <= entries && asked.iter().all(fits) {
+        return Ok(asked);
+    }
+    let limits = format!(
+        "`metadata` has at most {entries} entries, names of 1 to {name} and values of up to {value} bytes."
+    );
+    Err(Refused::bad("invalid_metadata", limits))
 }
 
 fn seconds(count: u32) -> Duration {
@@ -97,48 +123,82 @@ pub(super) struct ListQuery {
     /// `next` of the page before.
     after: Option<String>,
     /// Only calls in this state.
+    #[param(value_type = Option<Status>)]
     status: Option<String>,
     /// Only calls from this number.
     from: Option<String>,
     /// Only calls to this number.
     to: Option<String>,
+    /// Only calls in this direction.
+    direction: Option<Direction>,
+    /// Only calls over the trunk with this name or id.
+    trunk: Option<String>,
+    /// Only calls placed through this API.
+    #[param(example = "v1")]
+    face: Option<String>,
+    /// Only calls ordered at this time or later.
+    #[param(format = DateTime, example = "2026-01-01T00:00:00Z")]
+    created_after: Option<String>,
+    /// Only calls ordered before this time.
+    #[param(format = DateTime, example = "2026-02-01T00:00:00Z")]
+    created_before: Option<String>,
+}
+
+/// Which way a call goes, seen from here.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Direction {
+    Outbound,
+    Inbound,
+}
+
+impl ListQuery {
+    fn filter(self) -> Result<(CallFilter, u32), Refused> {
+        let limit = body::limit(self.limit)?;
+        let direction = self.direction.map(|direction| match direction {
+            Direction::Outbound => "outbound",
+            Direction::Inbound => "inbound",
+        });
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let filter = CallFilter {
+            state: calls::state(self.status)?,
+            from: body::number_filter(self.from),
+            to: body::number_filter(self.to),
+            direction: direction.map(ToOwned::to_owned),
+            face: given(self.face),
+            trunk: given(self.trunk),
+            since: body::moment("created_after", self.created_after.as_deref())?,
+            before: body::moment("created_before", self.created_before.as_deref())?,
+            recorded: false,
+            after: cursor::read_call(self.after.as_deref())?,
+            limit: limit.into(),
+        };
+        Ok((filter, limit))
+    }
 }
 
 /// List calls, newest first
 #[utoipa::path(get, path = "/v1/calls", tag = "calls", params(ListQuery),
-    responses((status = OK, description = "One page.", body = Page<Call>),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "One page.", body = Page<Call>)))]
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
     Asked(asked): Asked<ListQuery>,
 ) -> Result<Reply<Page<Call>>, Refused> {
-    caller.may("calls:read")?;
-    let limit = body::limit(asked.limit)?;
-    let filter = CallFilter {
-        state: calls::state(asked.status)?,
-        from: body::number_filter(asked.from),
-        to: body::number_filter(asked.to),
-        after: calls::after(asked.after)?,
-        limit: limit.into(),
-    };
+    let (filter, limit) = asked.filter()?;
     let rows = api.app.store.calls(caller.0.reach(), &filter).await.map_err(store_failed)?;
-    let next = calls::next(&rows, limit).map(|id| id.with("call"));
+    let next = calls::next(&rows, limit).map(|row| cursor::call(row.place()));
     Ok(Reply(Page { data: rows.into_iter().map(Call::from).collect(), next }))
 }
 
 /// Get a call
 #[utoipa::path(get, path = "/v1/calls/{id}", tag = "calls", params(("id" = String, Path,)),
-    responses((status = OK, description = "The call as it stands.", body = Call),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "The call as it stands.", body = Call)))]
 pub(super) async fn get(
     State(api): State<Api>,
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Reply<Call>, Refused> {
-    caller.may("calls:read")?;
     calls::find(&api, &caller, &id).await.map(|row| Reply(row.into()))
 }
 
@@ -147,15 +207,12 @@ pub(super) async fn get(
 /// Before the answer the call becomes `canceled`, after it `completed`. A call that has ended stays as it is,
 /// so this may be sent twice.
 #[utoipa::path(post, path = "/v1/calls/{id}/hangup", tag = "calls", params(("id" = String, Path,)),
-    responses((status = OK, description = "The call as it stands then.", body = Call),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "The call as it stands then.", body = Call)))]
 pub(super) async fn hang_up(
     State(api): State<Api>,
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Reply<Call>, Refused> {
-    caller.may("calls:write")?;
     calls::end(&api, &caller, &id).await.map(|row| Reply(row.into()))
 }
 
@@ -166,73 +223,34 @@ pub(super) async fn hang_up(
 /// as `data`.
 #[utoipa::path(get, path = "/v1/calls/{id}/events", tag = "calls",
     params(("id" = String, Path,), ("Last-Event-ID" = Option<i64>, Header,)),
-    responses((status = OK, description = "A stream of events.", body = Event, content_type = "text/event-stream"),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "A stream of events.", body = Event, content_type = "text/event-stream")))]
 pub(super) async fn events(
     State(api): State<Api>,
     caller: Caller,
     Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Refused> {
-    caller.may("calls:read")?;
     let row = calls::find(&api, &caller, &id).await?;
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let follow = Follow::start(&api.app, &row, last.unwrap_or(0)).await.map_err(store_failed)?;
-    let stream = unfold(follow, async |mut follow| {
+    let last = last_event(&headers)?;
+    let place = super::events::place(&api)?;
+    let follow = Follow::start(&api.app, &row, last).await.map_err(store_failed)?;
+    let stream = unfold((follow, place), async |(mut follow, place)| {
         let event = Event::from(follow.next().await?);
         let shown = sse::Event::default().event(event.kind()).id(event.sequence().to_string());
         let shown = shown.json_data(&event).unwrap_or_default();
-        Some((Ok(shown), follow))
+        Some((Ok(shown), (follow, place)))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 
-/// Fetch a recording
-///
-/// A WAV file with two channels (left: what the callee said; right: what trunkline said), 8,000 Hz, 16 bit.
-/// While the call lasts this is what has been recorded so far.
-#[utoipa::path(get, path = "/v1/calls/{id}/recording", tag = "calls", params(("id" = String, Path,)),
-    responses((status = OK, description = "The recording.", content_type = "audio/wav"),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
-pub(super) async fn recording(
-    State(api): State<Api>,
-    caller: Caller,
-    Segment(id): Segment,
-) -> Result<Response, Refused> {
-    caller.may("calls:read")?;
-    let row = calls::find(&api, &caller, &id).await?;
-    let (file, length) = open(&api, row.recording.as_deref()).await.ok_or_else(|| {
-        Refused::missing("no_recording", "This call has no recording.")
-            .hint("It was not answered yet, was placed with `record: false`, or its file has been removed.")
-    })?;
-    let headers = [
-        (header::CONTENT_TYPE, "audio/wav".to_owned()),
-        (header::CONTENT_LENGTH, length.to_string()),
-        (header::CONTENT_DISPOSITION, format!("inline; filename=\"{}.wav\"", row.id.with("call"))),
-    ];
-    Ok((headers, Body::from_stream(chunks(file, length))).into_response())
-}
-
-/// The file and how much of it there is now; what is recorded later is left for another time.
-async fn open(api: &Api, name: Option<&str>) -> Option<(File, u64)> {
-    let name = std::path::Path::new(name?).file_name()?;
-    let mut file = File::open(api.app.recordings_dir().join(name)).await.ok()?;
-    let length = file.seek(std::io::SeekFrom::End(0)).await.ok()?;
-    file.rewind().await.ok()?;
-    Some((file, length))
-}
-
-fn chunks(file: File, length: u64) -> impl Stream<Item = std::io::Result<Bytes>> {
-    unfold((file.take(length), vec![0; CHUNK]), async |(mut file, mut chunk)| {
-        match file.read(&mut chunk).await {
-            Ok(0) => None,
-            Ok(n) => {
-                let bytes = Bytes::copy_from_slice(chunk.get(..n).unwrap_or_default());
-                Some((Ok(bytes), (file, chunk)))
-            }
-            Err(error) => Some((Err(error), (file, chunk))),
-        }
+/// The sequence behind which a reader goes on; 0 for the first.
+fn last_event(headers: &HeaderMap) -> Result<i64, Refused> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(0) };
+    let text = value.to_str().unwrap_or("?").trim();
+    let sequence =
+        if text.is_empty() { Some(0) } else { text.parse().ok().filter(|sequence| *sequence >= 0) };
+    sequence.ok_or_else(|| {
+        Refused::bad("invalid_cursor", "The header Last-Event-ID is no sequence of an event of this call.")
+            .hint("Send back the `id` of the last event that was read, or leave the header out.")
     })
 }

@@ -1,21 +1,27 @@
 //! `/v1`: the coherent API, described by itself at `/openapi.json`.
 
+mod account;
 mod calls;
+mod describe;
+mod events;
 mod keys;
 mod live;
+mod recordings;
 mod schema;
 mod trunks;
+mod usage;
 mod webhooks;
 
 use axum::http::HeaderName;
 use axum::http::header;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+pub(super) use describe::describe;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,13 +29,17 @@ use super::Api;
         title = "trunkline",
         description = "One calling API over any carrier. Times are RFC 3339 in UTC with milliseconds, durations \
                        are whole milliseconds (`_ms`) or seconds (`_s`), ids may be sent with or without their \
-                       prefix. Lists are newest first; `next` is what to send as `after`, null on the last page. \
+                       prefix. Lists are newest first unless said; `next` is what to send as `after`, null on the last page. \
                        Each reply has an `X-Request-Id`. Unknown fields in a request are refused.",
     ),
     security(("key" = [])),
     modifiers(&Key),
     tags(
-        (name = "calls", description = "Place calls, follow them, fetch their recordings."),
+        (name = "calls", description = "Place calls, follow and end them."),
+        (name = "recordings", description = "List, fetch and delete recordings."),
+        (name = "events", description = "What happens on all calls of the account."),
+        (name = "usage", description = "How much was called."),
+        (name = "account", description = "What the account may do."),
         (name = "trunks", description = "The SIP providers that calls go out through."),
         (name = "keys", description = "API keys: shown once, stored hashed, revocable."),
         (name = "webhooks", description = "Where events are delivered to, signed after Standard Webhooks."),
@@ -58,12 +68,19 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(live::pause_recording))
         .routes(routes!(live::resume_recording))
         .routes(routes!(calls::events))
-        .routes(routes!(calls::recording))
+        .routes(routes!(recordings::fetch, recordings::delete))
+        .routes(routes!(recordings::of_call))
+        .routes(routes!(recordings::list))
+        .routes(routes!(events::list))
+        .routes(routes!(events::stream))
+        .routes(routes!(usage::get))
+        .routes(routes!(account::get, account::change))
         .routes(routes!(trunks::create, trunks::list))
         .routes(routes!(trunks::get, trunks::change, trunks::delete))
         .routes(routes!(trunks::test))
         .routes(routes!(keys::create, keys::list))
-        .routes(routes!(keys::revoke))
+        .routes(routes!(keys::get, keys::revoke))
+        .routes(routes!(keys::rotate))
         .merge(webhooks::router())
 }
 
@@ -82,7 +99,13 @@ struct Page<T> {
 #[serde(deny_unknown_fields)]
 struct Whose {
     /// Another account than the key's own: operators only.
+    #[param(minimum = 0)]
     account: Option<i64>,
+}
+
+/// Tells null (empty it) from a field that is not there (leave it).
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// The header that names what was made.

@@ -1,5 +1,7 @@
 //! What calls look like on `/v1`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -11,7 +13,9 @@ use crate::store::{CallEvent, CallRow};
 /// A call to be placed. Exactly one of `say`, `play` and `flow` says what happens once it is answered.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({ "to": "+12025550123", "from": "+15551234567", "say": "Your table is ready." }))]
+#[schema(example = json!({
+    "to": "+12025550123", "from": "+15551234567", "say": "Your table is ready.", "metadata": { "order": "4711" },
+}))]
 pub(super) struct NewCall {
     /// A number (7 to 15 digits, best as `+` and country code) or a SIP address (`user@domain`, `sip:…`).
     #[schema(max_length = 255)]
@@ -38,6 +42,10 @@ pub(super) struct NewCall {
     /// Seconds after which an answered call is hung up, 1 to 86,400; the server's setting when left out.
     #[schema(minimum = 1, maximum = 86400)]
     pub(super) max_duration_s: Option<u32>,
+    /// Anything worth remembering with the call, shown again with it: up to 20 entries, names of 1 to 64 bytes, values
+    /// of up to 500.
+    #[serde(default)]
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
 fn yes() -> bool {
@@ -118,7 +126,11 @@ impl From<call::State> for Status {
                "sip_status": null, "q850": 16 },
     "hangup_by": "system", "created_at": "2026-01-01T00:00:00.000Z", "ringing_at": "2026-01-01T00:00:00.120Z",
     "answered_at": "2026-01-01T00:00:02.004Z", "ended_at": "2026-01-01T00:00:06.310Z", "duration_ms": 4306,
-    "quality": null, "heard": null,
+    "quality": {
+        "packets_sent": 215, "packets_received": 214, "packets_lost": 1, "loss_percent": 0.47, "jitter_ms": 0.31,
+        "round_trip_ms": 12.5, "mos": 4.38,
+    },
+    "heard": null, "metadata": { "order": "4711" },
     "recording_url": "/v1/calls/call_65a1f0c2a4b1c2d3e4f50617/recording",
 }))]
 pub(super) struct Call {
@@ -137,7 +149,7 @@ pub(super) struct Call {
     /// The trunk it went out through.
     trunk: Option<TrunkName>,
     /// The steps as they were asked for.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Step>)]
     flow: Value,
     /// The file that is played, or that a text was spoken into.
     audio_file: Option<String>,
@@ -157,14 +169,45 @@ pub(super) struct Call {
     ended_at: Option<String>,
     /// From the answer to the end.
     duration_ms: Option<i64>,
-    /// Packets, loss, jitter and a MOS estimate; null until known.
-    #[schema(value_type = Option<Object>)]
+    /// How the media went; null until known.
+    #[schema(value_type = Option<Quality>)]
     quality: Option<Value>,
     /// What the callee of the simulated network reports to have heard.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Heard>)]
     heard: Option<Value>,
+    /// As it was given.
+    metadata: BTreeMap<String, String>,
     /// Where the recording can be fetched, also while it grows.
     recording_url: Option<String>,
+}
+
+/// How the media of a call went.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the switch writes")]
+struct Quality {
+    packets_sent: u64,
+    packets_received: u64,
+    packets_lost: u64,
+    loss_percent: f64,
+    /// Interarrival jitter as RFC 3550 has it.
+    jitter_ms: f64,
+    /// By RTCP; null where the other side reported nothing.
+    round_trip_ms: Option<f64>,
+    /// Estimated mean opinion score, 1 to 4.5.
+    mos: f64,
+}
+
+/// What a callee of the simulated network heard.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the simulated network reports")]
+struct Heard {
+    sound_ms: u64,
+    listened_ms: u64,
+    /// Mean level of the sound; 0 is full scale.
+    level_dbfs: f64,
+    /// The frequency, where it was one steady tone.
+    #[schema(required = false)]
+    tone_hz: Option<f64>,
 }
 
 /// A trunk, by id and name.
@@ -225,6 +268,7 @@ impl From<CallRow> for Call {
             ended_at: row.ended_at.map(time),
             quality: row.quality,
             heard: row.heard,
+            metadata: row.metadata,
         }
     }
 }

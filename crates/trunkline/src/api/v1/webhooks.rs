@@ -14,12 +14,10 @@ use super::{Page, Whose, location};
 use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, Json, Segment};
 use crate::api::reply::{Problem, store_failed};
-use crate::api::{Api, calls};
+use crate::api::{Api, calls, cursor};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::store::{AttemptRow, DeliveryFilter, DeliveryRow, NewWebhook, WebhookRow};
-
-const SCOPE: &str = "webhooks";
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -243,7 +241,6 @@ async fn create(
     caller: Caller,
     Json(asked): Json<NewWebhookBody>,
 ) -> Result<impl IntoResponse, Refused> {
-    caller.may(SCOPE)?;
     let account = caller.account(asked.account)?;
     api.app.outward().check_reachable(&asked.url).await?;
     let new = NewWebhook { account, url: asked.url, description: asked.description, events: asked.events };
@@ -261,7 +258,6 @@ async fn list(
     caller: Caller,
     Asked(whose): Asked<Whose>,
 ) -> Result<Reply<Page<Webhook>>, Refused> {
-    caller.may(SCOPE)?;
     let webhooks = api.app.store.webhooks(Some(caller.account(whose.account)?));
     Ok(Reply(Page { data: webhooks.into_iter().map(Webhook::from).collect(), next: None }))
 }
@@ -419,18 +415,21 @@ async fn deliveries(
     caller: Caller,
     Asked(asked): Asked<DeliveryQuery>,
 ) -> Result<Reply<Page<Delivery>>, Refused> {
-    caller.may(SCOPE)?;
     let limit = body::limit(asked.limit)?;
     let filter = DeliveryFilter {
         webhook: asked.webhook.map(|id| body::id(&id, "webhook_not_found", "webhook")).transpose()?,
         call: asked.call.map(|id| body::id(&id, "call_not_found", "call")).transpose()?,
         state: asked.state.map(|state| state.as_str().to_owned()),
-        after: asked.after.filter(|text| !text.is_empty()).map(|text| cursor(&text)).transpose()?,
+        after: asked.after.as_deref().map(place).transpose()?,
         limit: limit.into(),
     };
     let rows = api.app.store.deliveries(caller.0.reach(), &filter).await.map_err(store_failed)?;
     let next = rows.last().filter(|_| rows.len() >= limit as usize).map(|row| row.id.with("msg"));
     Ok(Reply(Page { data: rows.into_iter().map(Delivery::from).collect(), next }))
+}
+
+fn place(text: &str) -> Result<Id, Refused> {
+    Id::parse(text).ok_or_else(|| cursor::bad("after"))
 }
 
 /// Get a delivery and its attempts
@@ -443,7 +442,6 @@ async fn delivery(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Reply<DeliveryAttempts>, Refused> {
-    caller.may(SCOPE)?;
     let parsed = body::id(&id, "delivery_not_found", "delivery")?;
     let found = api.app.store.delivery(caller.0.reach(), parsed).await.map_err(store_failed)?;
     let (row, attempts) = found.ok_or_else(|| body::unknown(&id, "delivery_not_found", "delivery"))?;
@@ -463,7 +461,6 @@ async fn replay(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<impl IntoResponse, Refused> {
-    caller.may(SCOPE)?;
     let parsed = body::id(&id, "delivery_not_found", "delivery")?;
     let missing = || body::unknown(&id, "delivery_not_found", "delivery");
     let reach = caller.0.reach();
@@ -478,16 +475,8 @@ async fn replay(
 }
 
 fn find(api: &Api, caller: &Caller, id: &str) -> Result<WebhookRow, Refused> {
-    caller.may(SCOPE)?;
     let parsed = body::id(id, "webhook_not_found", "webhook")?;
     api.app.store.webhook(caller.0.reach(), parsed).ok_or_else(|| unknown(id))
-}
-
-fn cursor(text: &str) -> Result<Id, Refused> {
-    Id::parse(text).ok_or_else(|| {
-        Refused::bad("invalid_cursor", "`after` is no delivery's id.")
-            .hint("Take it from `next` of the page before.")
-    })
 }
 
 fn unknown(id: &str) -> Refused {

@@ -5,6 +5,8 @@ ALTER TABLE accounts ADD COLUMN calls_per_second BIGINT;
 ALTER TABLE accounts ADD COLUMN max_duration_s BIGINT;
 
 ALTER TABLE keys ADD COLUMN expires_at BIGINT;
+UPDATE keys SET scopes = REPLACE(REPLACE(REPLACE(scopes, '"trunks"', '"trunks:read","trunks:write"'),
+    '"keys"', '"keys:read","keys:write"'), '"calls:read"', '"calls:read","events:read","recordings:read"');
 
 ALTER TABLE calls ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}';
 CREATE INDEX calls_recorded ON calls (account, created_at, id) WHERE recording IS NOT NULL;

@@ -15,7 +15,7 @@ async fn until(what: &str, mut come: impl AsyncFnMut() -> bool) {
 
 async fn a_call(store: &Store) -> CallRow {
     let (row, first) = call_row(0);
-    store.create_call(&row, &first).await.unwrap();
+    store.create_call(&row, &first, None).await.unwrap();
     row
 }
 
@@ -74,14 +74,14 @@ async fn a_full_disk_refuses_calls_and_keeps_events() {
     disk.fill();
     let (mut big, first) = call_row(0);
     big.text = Some("x".repeat(1_000_000));
-    let refused = Refused::from(store.create_call(&big, &first).await.unwrap_err());
+    let refused = Refused::from(store.create_call(&big, &first, None).await.unwrap_err());
     assert_eq!((refused.status, refused.code, refused.retry_after), (503, "store_away", Some(5)));
     // Small things still fit; that is no reason to trust it, nor to say that all is well.
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_millis(2500) {
         assert!(!store.healthy().await, "health flaps");
         let (small, first) = call_row(0);
-        assert_eq!(Refused::from(store.create_call(&small, &first).await.unwrap_err()).status, 503);
+        assert_eq!(Refused::from(store.create_call(&small, &first, None).await.unwrap_err()).status, 503);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     for sequence in 2..600 {
@@ -195,8 +195,8 @@ async fn postgresql_may_be_away_for_a_while() {
         sequence += 1;
         store.record(Write::Event(event(&talking, sequence, "say"))).unwrap();
         let (row, first) = call_row(0);
-        match store.create_call(&row, &first).await {
-            Ok(()) => taken += 1,
+        match store.create_call(&row, &first, None).await {
+            Ok(_) => taken += 1,
             Err(error) => {
                 let refusal = Refused::from(error);
                 assert!(refusal.status == 503 && refusal.retry_after.is_some(), "{refusal:?}");

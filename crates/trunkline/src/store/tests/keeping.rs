@@ -30,7 +30,7 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
         made(500, false, "running.wav"),
     ];
     for (row, first) in &calls {
-        store.create_call(row, first).await.unwrap();
+        store.create_call(row, first, None).await.unwrap();
     }
     let [(ancient, _), (old, _), (month, _), (new, _), (running, _)] = &calls;
     let webhook = NewWebhook {
@@ -94,7 +94,7 @@ async fn a_copy_made_while_calls_are_written_reads_back() {
     let target = folder.path().join("copy.db");
     for n in 0..50 {
         let (row, first) = call_row(0);
-        store.create_call(&row, &first).await.unwrap();
+        store.create_call(&row, &first, None).await.unwrap();
         rows.push(row);
         if n == 24 {
             assert_eq!(copy_database(&url, &target).await.unwrap(), Some(()));

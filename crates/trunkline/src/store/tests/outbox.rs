@@ -103,7 +103,7 @@ pub(super) async fn deliveries_stand_in_the_transaction_of_their_event(url: &str
     let (all, last) = (endpoint(&store, 1, &["*"]).await, endpoint(&store, 1, &["call.finished"]).await);
     let foreign = endpoint(&store, 0, &["*"]).await;
     let (row, _) = call_row(1);
-    store.create_call(&row, &state_event(&row, 1, State::Queued)).await.unwrap();
+    store.create_call(&row, &state_event(&row, 1, State::Queued), None).await.unwrap();
     store.record(Write::Event(state_event(&row, 2, State::Ringing))).unwrap();
     store.record(Write::Event(event(&row, 3, "say"))).unwrap();
     store.record(Write::Event(state_event(&row, 4, State::InProgress))).unwrap();
@@ -131,7 +131,7 @@ pub(super) async fn deliveries_stand_in_the_transaction_of_their_event(url: &str
     // What is disabled is told nothing.
     store.disable_webhook(all.id, "asked").await.unwrap();
     let (row, _) = call_row(1);
-    store.create_call(&row, &state_event(&row, 1, State::Queued)).await.unwrap();
+    store.create_call(&row, &state_event(&row, 1, State::Queued), None).await.unwrap();
     assert_eq!(list(&all).await.len(), 4);
     store.record(end(&row, State::Canceled, 2)).unwrap();
     store.flush().await;
@@ -145,7 +145,7 @@ pub(super) async fn later_events_wait_for_earlier_ones(url: &str) {
     let store = start(url).await;
     let webhook = endpoint(&store, 1, &["*"]).await;
     let (row, _) = call_row(1);
-    store.create_call(&row, &state_event(&row, 1, State::Queued)).await.unwrap();
+    store.create_call(&row, &state_event(&row, 1, State::Queued), None).await.unwrap();
     store.record(Write::Event(state_event(&row, 2, State::Ringing))).unwrap();
     store.record(end(&row, State::Busy, 3)).unwrap();
     store.flush().await;

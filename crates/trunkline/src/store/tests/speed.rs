@@ -38,7 +38,8 @@ async fn sustained(url: &str) -> f64 {
     for _ in 0..CALLS / 100 {
         // A hundred callers wait for their commit at a time, as they do over HTTP.
         let rows: Vec<_> = (0..100).map(|_| call_row(0)).collect();
-        futures_util::future::join_all(rows.iter().map(|(row, first)| store.create_call(row, first))).await;
+        futures_util::future::join_all(rows.iter().map(|(row, first)| store.create_call(row, first, None)))
+            .await;
         for write in rows.iter().flat_map(|(row, _)| writes(row)) {
             let mut write = write;
             while let Err(full) = store.record(write) {

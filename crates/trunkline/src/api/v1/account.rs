@@ -1,0 +1,231 @@
+//! `/v1/account`: what an account may do.
+
+use axum::Json as Reply;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Whose, given};
+use crate::api::Api;
+use crate::api::auth::Caller;
+use crate::api::body::{Asked, Json};
+use crate::api::reply::store_failed;
+use crate::refused::Refused;
+use crate::store::Account as Row;
+
+/// Entries a list of destinations may have.
+const MOST: usize = 500;
+/// What limits may be set to.
+const LIMIT: std::ops::RangeInclusive<u32> = 1..=1_000_000;
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "id": 1, "name": "ACME Corp",
+    "limits": { "max_calls": 20, "calls_per_second": 2, "max_duration_s": 3600 },
+    "destinations": { "countries": ["US", "CA"], "prefixes": ["+4930", "!+1876"], "region": "US" },
+}))]
+pub(super) struct Account {
+    /// 0 is the operator's own.
+    id: i64,
+    name: String,
+    limits: Limits,
+    destinations: Destinations,
+}
+
+/// How much an account may call; null where only the server's own limits hold.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    /// Calls at once.
+    max_calls: Option<u32>,
+    /// New calls in one second.
+    calls_per_second: Option<u32>,
+    /// Seconds after which an answered call is hung up.
+    max_duration_s: Option<u32>,
+}
+
+/// Whom an account may call over real trunks. Where neither list allows anything, the server's settings do; where
+/// those do not either, the country of the account's own caller ID.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Destinations {
+    /// ISO 3166 codes, `*` for all.
+    countries: Vec<String>,
+    /// Beginnings of numbers: `+4930` may be called, `!+4930` may not, `*` is all; the longest that fits decides,
+    /// whatever the country. Premium and satellite numbers are called only where an entry is the whole number.
+    prefixes: Vec<String>,
+    /// The country by which numbers without `+` are read.
+    region: Option<String>,
+}
+
+impl From<Row> for Account {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            limits: Limits {
+                max_calls: row.max_calls,
+                calls_per_second: row.calls_per_second,
+                max_duration_s: row.max_duration_s,
+            },
+            destinations: Destinations {
+                countries: row.countries,
+                prefixes: row.prefixes,
+                region: row.region,
+            },
+        }
+    }
+}
+
+/// What to change; what is left out stays, null empties.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "limits": { "max_calls": 20 }, "destinations": { "countries": ["US", "CA"], "prefixes": ["!+1876"] },
+}))]
+pub(super) struct AccountPatch {
+    /// 1 to 64 characters.
+    #[schema(min_length = 1, max_length = 64)]
+    name: Option<String>,
+    limits: Option<LimitsPatch>,
+    destinations: Option<DestinationsPatch>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LimitsPatch {
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000000)]
+    max_calls: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000000)]
+    calls_per_second: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000000)]
+    max_duration_s: Option<Option<u32>>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct DestinationsPatch {
+    #[schema(max_items = 500)]
+    countries: Option<Vec<String>>,
+    #[schema(max_items = 500)]
+    prefixes: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    region: Option<Option<String>>,
+}
+
+/// Get the account
+#[utoipa::path(get, path = "/v1/account", tag = "account", params(Whose),
+    responses((status = OK, description = "The account.", body = Account)))]
+pub(super) async fn get(
+    State(api): State<Api>,
+    caller: Caller,
+    Asked(whose): Asked<Whose>,
+) -> Result<Reply<Account>, Refused> {
+    let id = caller.account(whose.account)?;
+    api.app.store.account(id).map(|row| Reply(row.into())).ok_or_else(|| missing(id))
+}
+
+/// Change the account
+///
+/// Operators only: limits and destinations are what the operator grants.
+#[utoipa::path(patch, path = "/v1/account", tag = "account", params(Whose), request_body = AccountPatch,
+    responses((status = OK, description = "The account as it is now.", body = Account)))]
+pub(super) async fn change(
+    State(api): State<Api>,
+    caller: Caller,
+    Asked(whose): Asked<Whose>,
+    Json(asked): Json<AccountPatch>,
+) -> Result<Reply<Account>, Refused> {
+    let id = caller.account(whose.account)?;
+    if !caller.0.operator {
+        return Err(Refused::new(
+            403,
+            "operator_only",
+            "Only an operator's key can change what an account may do.",
+        )
+        .hint("Ask the operator of this server."));
+    }
+    let mut row = api.app.store.account(id).ok_or_else(|| missing(id))?;
+    asked.apply(&mut row)?;
+    match api.app.store.update_account(&row).await.map_err(store_failed)? {
+        true => Ok(Reply(row.into())),
+        false => Err(missing(id)),
+    }
+}
+
+fn missing(id: i64) -> Refused {
+    Refused::missing("account_not_found", format!("There is no account {id}."))
+}
+
+impl AccountPatch {
+    fn apply(self, row: &mut Row) -> Result<(), Refused> {
+        if let Some(name) = self.name {
+            if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+                return Err(wrong("name", "1 to 64 characters, none of them a control character"));
+            }
+            row.name = name;
+        }
+        if let Some(limits) = self.limits {
+            for (name, given, place) in [
+                ("limits.max_calls", limits.max_calls, &mut row.max_calls),
+                ("limits.calls_per_second", limits.calls_per_second, &mut row.calls_per_second),
+                ("limits.max_duration_s", limits.max_duration_s, &mut row.max_duration_s),
+            ] {
+                let Some(given) = given else { continue };
+                if given.is_some_and(|limit| !LIMIT.contains(&limit)) {
+                    return Err(wrong(name, "a number from 1 to 1000000, or null"));
+                }
+                *place = given;
+            }
+        }
+        let Some(destinations) = self.destinations else { return Ok(()) };
+        if let Some(countries) = destinations.countries {
+            row.countries = list("destinations.countries", countries, |text| {
+                country(text).or_else(|| (["*", "001"].contains(&text)).then(|| text.to_owned()))
+            })?;
+        }
+        if let Some(prefixes) = destinations.prefixes {
+            let read = |text: &str| call::Prefix::parse(text).map(|prefix| prefix.to_string());
+            row.prefixes = list("destinations.prefixes", prefixes, read)?;
+        }
+        if let Some(region) = destinations.region {
+            let read = |text: String| {
+                country(&text)
+                    .ok_or_else(|| wrong("destinations.region", "a country code such as US, or null"))
+            };
+            row.region = region.map(read).transpose()?;
+        }
+        Ok(())
+    }
+}
+
+fn country(text: &str) -> Option<String> {
+    (text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic())).then(|| text.to_ascii_uppercase())
+}
+
+fn list(
+    field: &str,
+    given: Vec<String>,
+    read: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, Refused> {
+    let expected = match field.ends_with("prefixes") {
+        true => "up to 500 beginnings of numbers such as +4930, or !+4930 to refuse them, or *",
+        false => "up to 500 country codes such as US, or *",
+    };
+    if given.len() > MOST {
+        return Err(wrong(field, expected));
+    }
+    let read =
+        |(n, text): (usize, String)| read(&text).ok_or_else(|| wrong(&format!("{field}[{n}]"), expected));
+    given.into_iter().enumerate().map(read).collect()
+}
+
+fn wrong(field: &str, expected: &str) -> Refused {
+    Refused::bad("invalid_field", format!("The field `{field}` is wrong; expected {expected}."))
+}
