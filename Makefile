@@ -2,7 +2,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench
+.PHONY: help run test fuzz bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,11 +16,15 @@ run: ## Install what is missing, build, start the server and place a demonstrati
 test: ## Everything: format, lints, licences, documentation, unit tests, calls with real SIP clients
 	@scripts/install-test-tools.sh
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) deny --locked check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 	scripts/check-tree.sh
 	scripts/test.sh
+
+fuzz: ## Feed hostile input to all that parses, for FUZZ_SECONDS (600) each
+	scripts/fuzz.sh $${FUZZ_SECONDS:-600}
 
 bench: ## Measure the hot paths: reading a message, a call's 20 ms
 	$(CARGO) bench --locked --package sip --bench parse

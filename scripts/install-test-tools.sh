@@ -7,6 +7,7 @@ scripts/install.sh
 
 need sipp sip-tester "plays the far ends of calls: busy, no answer, digest challenges, early media"
 need baresip baresip-core "a phone that answers calls; what it heard is judged"
+need unzip unzip "unpacks the seeds of the fuzz targets"
 need kamailio kamailio "a SIP provider's proxy in between, with digest"
 kamailio_was_here=$(command -v kamailio || PATH=/usr/sbin command -v kamailio || true)
 install_needed

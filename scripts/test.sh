@@ -11,6 +11,7 @@ start_postgres
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 status=0
 cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$output" || status=$?
+scripts/fuzz.sh "${FUZZ_SECONDS:-10}" 2>&1 | tee -a "$output" || status=$?
 
 scripts/schemathesis.sh 2>&1 | tee -a "$output" || status=$?
 

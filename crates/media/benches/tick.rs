@@ -6,46 +6,67 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use media::sdp::{Direction, Negotiated};
+use media::sdp::{Direction, Dtmf, Format, Negotiated};
 use media::{Clip, Codec, FRAME_TIME, Session, Setup};
 
-fn tick(criterion: &mut Criterion) {
+fn negotiated(codec: Codec) -> Negotiated {
     let remote = SocketAddr::from(([198, 51, 100, 2], 4000));
-    let negotiated = Negotiated {
-        codec: Codec::Pcmu,
-        payload_type: 0,
-        dtmf: Some(101),
+    Negotiated {
+        codec,
+        payload_type: codec.payload_type(),
+        clock: codec.clock(),
+        fmtp: codec.fmtp().unwrap_or_default().to_owned(),
+        dtmf: Dtmf::Rfc4733(101),
+        event_clock: 8000,
+        formats: vec![(codec.payload_type(), Format::Audio(codec)), (101, Format::Event(8000))],
         remote,
         remote_rtcp: SocketAddr::new(remote.ip(), 4001),
+        rtcp_mux: false,
         ptime_ms: 20,
         direction: Direction::SendRecv,
-    };
-    let mut now = Instant::now();
-    let setup = Setup {
-        negotiated,
-        ssrc: 1,
-        sequence: 0,
-        timestamp: 0,
-        cname: "bench".to_owned(),
-        record: true,
-        silence_after: None,
-    };
-    let mut session = Session::new(setup, now);
-    let clip = Clip::tone(440.0, 60_000, 0.5);
-    let mut out = [0; 1500];
-    criterion.bench_function("receive, tick and record 20 ms", |bencher| {
-        bencher.iter(|| {
-            if session.poll_event().is_some() || session.stats().packets_sent == 0 {
-                session.play(1, clip.clone(), now);
-            }
-            now += FRAME_TIME;
-            if let Some(send) = session.tick(now, &mut out) {
-                session.handle_rtp(out.get(..send.len).unwrap_or_default(), send.to, now);
-            }
-            black_box(session.recorded());
-            session.clear_recorded();
+        crypto: None,
+        places: vec![None],
+    }
+}
+
+fn tick(criterion: &mut Criterion) {
+    for (name, codec, lose) in [
+        ("receive, tick and record 20 ms", Codec::Pcmu, u32::MAX),
+        ("receive, tick and record 20 ms of A-law, 5 % lost", Codec::Pcma, 20),
+        ("receive, tick and record 20 ms of G.722", Codec::G722, u32::MAX),
+        ("receive, tick and record 20 ms of Opus", Codec::Opus, u32::MAX),
+    ] {
+        let mut now = Instant::now();
+        let setup = Setup {
+            negotiated: negotiated(codec),
+            ssrc: 1,
+            sequence: 0,
+            timestamp: 0,
+            cname: "bench".to_owned(),
+            record: true,
+            silence_after: None,
+        };
+        let mut session = Session::new(setup, now);
+        let clip = Clip::tone(440.0, 60_000, 0.5);
+        let mut out = [0; 1500];
+        let mut n = 0_u32;
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                if session.poll_event().is_some() || session.stats().packets_sent == 0 {
+                    session.play(1, clip.clone(), now);
+                }
+                now += FRAME_TIME;
+                n += 1;
+                if let Some(send) = session.tick(now, &mut out)
+                    && !n.is_multiple_of(lose)
+                {
+                    session.handle_rtp(out.get(..send.len).unwrap_or_default(), send.to, now);
+                }
+                black_box(session.recorded());
+                session.clear_recorded();
+            });
         });
-    });
+    }
 }
 
 criterion_group!(benches, tick);

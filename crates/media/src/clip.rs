@@ -1,32 +1,23 @@
 //! Audio to be played: decoded once, played many times.
 
+mod decode;
+mod vorbis;
+
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
-use symphonia::core::errors::Error;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
-
-use crate::resample::ToClip;
+use self::decode::Container;
 use crate::{SAMPLE_RATE, record, tone};
-
-/// The sample rates a file may have, in Hz; the upper bound keeps one second of it below 2 MB.
-const RATES: std::ops::RangeInclusive<u32> = 1_000..=384_000;
-
-/// The most channels a file may have; each costs memory before the first sample is read.
-const MAX_CHANNELS: usize = 32;
 
 /// Why a file cannot be played.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClipError {
-    /// Neither WAV nor MP3, or nothing in it can be decoded.
-    #[error("the file is no audio we can read: send WAV or MP3")]
+    /// No format we read, or nothing in it can be decoded.
+    #[error("the file is no audio we can read: send WAV, MP3, FLAC, or OGG with Vorbis or Opus")]
     NotAudio,
-    /// WAV or MP3, but of a kind that is not supported.
+    /// A format we read, but of a kind that is not supported.
     #[error("the audio file cannot be played: {0}")]
     Unsupported(String),
     /// No samples.
@@ -47,9 +38,9 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Decodes a WAV or MP3 file of any rate and channel count that lasts at most `limit`.
+    /// Decodes a WAV, MP3, FLAC or OGG (Vorbis or Opus) file of any rate and channel count that lasts at most `limit`.
     ///
-    /// Channels are averaged; damaged MP3 frames are left out, and a file that breaks off plays up to there.
+    /// Channels are averaged; damaged packets are left out, and a file that breaks off plays up to there.
     ///
     /// # Errors
     /// Any [`ClipError`]; its text is a sentence for whoever sent the file.
@@ -59,11 +50,16 @@ impl Clip {
         }
         let container = Container::of(&bytes).ok_or(ClipError::NotAudio)?;
         // The file is a stranger's and the decoder not ours: symphonia 0.6 overflows on some WAV headers.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(bytes, container, limit)));
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode::decode(bytes, container, limit)));
         match decoded.unwrap_or(Err(ClipError::NotAudio))? {
             samples if samples.is_empty() => Err(ClipError::Empty),
             samples => Ok(Clip::from_samples(samples)),
         }
+    }
+
+    /// The usual ending of the name of such a file (`wav`, `mp3`, `flac`, `ogg`), by its first bytes.
+    pub fn extension(bytes: &[u8]) -> Option<&'static str> {
+        Container::of(bytes).map(Container::extension)
     }
 
     /// A clip of these samples (8 kHz, mono).
@@ -96,116 +92,6 @@ impl Clip {
         });
         debug_assert!(written.is_ok());
         file
-    }
-}
-
-/// What the first bytes say the file is. The decoder alone would search any garbage for MP3 frames.
-#[derive(Clone, Copy)]
-enum Container {
-    Wav,
-    Mp3,
-}
-
-impl Container {
-    fn of(bytes: &[u8]) -> Option<Container> {
-        // Some encoders pad the start of an MP3 file with zeros.
-        let padding = bytes.iter().take_while(|&&byte| byte == 0).count();
-        match bytes {
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Container::Wav),
-            [b'I', b'D', b'3', ..] => Some(Container::Mp3),
-            _ => match bytes.get(padding..)? {
-                // Eleven bits of sync, any version, layer III (ISO 11172-3 2.4.2.3).
-                [0xFF, second, ..] if second & 0xE6 == 0xE2 => Some(Container::Mp3),
-                _ => None,
-            },
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Container::Wav => "wav",
-            Container::Mp3 => "mp3",
-        }
-    }
-}
-
-/// All samples, averaged over the channels, at 8 kHz.
-fn decode(bytes: Vec<u8>, container: Container, limit: Duration) -> Result<Vec<i16>, ClipError> {
-    let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
-    let mut hint = Hint::new();
-    hint.with_extension(container.extension());
-    let mut format = symphonia::default::get_probe()
-        .probe(&hint, stream, Default::default(), Default::default())
-        .map_err(|error| match container {
-            Container::Wav => refuse(error),
-            // What only looked like a frame of MP3.
-            Container::Mp3 => ClipError::NotAudio,
-        })?;
-    let (track, mut decoder) = open(&*format)?;
-    let mut interleaved: Vec<f32> = Vec::new();
-    let mut clip: Option<(u32, ToClip)> = None;
-    let mut frames = 0_u64;
-    while let Some(packet) = next_packet(&mut *format)? {
-        if packet.track_id != track {
-            continue;
-        }
-        let audio = match decoder.decode(&packet) {
-            Ok(audio) => audio,
-            Err(Error::DecodeError(_) | Error::IoError(_)) => continue,
-            Err(error) => return Err(refuse(error)),
-        };
-        let of_packet = audio.spec().rate();
-        let (rate, clip) = match &mut clip {
-            Some((rate, clip)) => (*rate, clip),
-            None if RATES.contains(&of_packet) => {
-                let (rate, clip) = clip.insert((of_packet, ToClip::new(of_packet)?));
-                (*rate, clip)
-            }
-            None => return Err(ClipError::Unsupported(format!("a sample rate of {of_packet} Hz"))),
-        };
-        if of_packet != rate {
-            return Err(ClipError::Unsupported("the sample rate changes on the way".into()));
-        }
-        let channels = audio.spec().channels().count().max(1);
-        audio.copy_to_vec_interleaved(&mut interleaved);
-        let scale = 1.0 / channels as f32;
-        frames += (interleaved.len() / channels) as u64;
-        if frames as f64 > limit.as_secs_f64() * f64::from(rate) {
-            return Err(ClipError::TooLong { limit });
-        }
-        clip.push(interleaved.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() * scale))?;
-    }
-    clip.map_or(Ok(Vec::new()), |(_, clip)| clip.finish())
-}
-
-/// The id of the first audio track, and its decoder.
-fn open(format: &dyn FormatReader) -> Result<(u32, Box<dyn AudioDecoder>), ClipError> {
-    let track = format.default_track(TrackType::Audio).ok_or(ClipError::NotAudio)?;
-    let parameters =
-        track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or(ClipError::NotAudio)?;
-    let channels = parameters.channels.as_ref().map_or(0, |channels| channels.count());
-    if channels > MAX_CHANNELS {
-        return Err(ClipError::Unsupported(format!("{channels} channels")));
-    }
-    let decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(refuse)?;
-    Ok((track.id, decoder))
-}
-
-/// The next packet; a file that breaks off ends where it breaks off.
-fn next_packet(format: &mut dyn FormatReader) -> Result<Option<symphonia::core::packet::Packet>, ClipError> {
-    match format.next_packet() {
-        Ok(packet) => Ok(packet),
-        Err(Error::IoError(_) | Error::DecodeError(_) | Error::ResetRequired) => Ok(None),
-        Err(error) => Err(refuse(error)),
-    }
-}
-
-fn refuse(error: Error) -> ClipError {
-    match error {
-        Error::Unsupported(what) | Error::LimitError(what) => ClipError::Unsupported(what.to_owned()),
-        _ => ClipError::NotAudio,
     }
 }
 

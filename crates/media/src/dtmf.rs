@@ -1,15 +1,28 @@
-//! DTMF as RTP events (RFC 4733).
+//! DTMF: as RTP events (RFC 4733), as tones in the sound (ITU-T Q.23, Q.24), in SIP INFO bodies.
 
-use crate::FRAME;
+mod event;
+mod inband;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use self::event::{Dialling, Receiver, Step};
+pub(crate) use self::inband::Detector;
+pub use self::inband::tones;
 
 /// The digits by their event code (RFC 4733 table 3).
 const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
 
+/// The media type of the INFO bodies we write.
+const RELAY: &str = "application/dtmf-relay";
+
+/// How long a digit is taken to last when nobody says, in ms.
+const USUAL_MS: u16 = 100;
+
+/// For so long after a digit only that way of sending digits counts, so that none is heard twice.
+const FLOOR: Duration = Duration::from_secs(2);
+
 /// Frames a digit sounds: 100 ms.
 const PRESSED: u32 = 5;
-
-/// Times the end of a digit is said; once with its last frame, then again (RFC 4733 2.5.1.4).
-const ENDS: u32 = 3;
 
 /// Frames from one digit to the next: 100 ms pressed, 60 ms apart.
 const PERIOD: u32 = PRESSED + 3;
@@ -17,11 +30,17 @@ const PERIOD: u32 = PRESSED + 3;
 /// Frames a `w` waits: 500 ms.
 const WAIT: u32 = 25;
 
-/// How loud the digit is to be, in -dBm0.
-const VOLUME: u8 = 10;
-
-/// When nothing more is heard of a digit for so many frames (200 ms), all packets of its end were lost.
-const LOST_END: u8 = 10;
+/// A way of sending digits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum By {
+    /// RTP events (RFC 4733).
+    #[default]
+    Rfc4733,
+    /// The bodies of SIP INFO requests.
+    Info,
+    /// Tones in the sound.
+    Inband,
+}
 
 /// Why digits cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,237 +48,106 @@ pub enum DtmfError {
     /// Not one of `0`-`9`, `*`, `#`, `A`-`D`, `w`.
     #[error("{0:?} is no DTMF digit: use 0-9, *, #, A-D, or w for half a second of pause")]
     NotADigit(char),
-    /// The other side did not offer or accept `telephone-event`.
-    #[error("the other side takes no DTMF over RTP (no telephone-event in its SDP)")]
-    NotNegotiated,
+    /// Digits go by SIP INFO on this leg: [`to_info`] writes its bodies.
+    #[error("digits go by SIP INFO on this leg, not over RTP")]
+    ByInfo,
 }
 
-/// The payload of an event packet (RFC 4733 2.3).
+/// What a `digits` string asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct EventPayload {
-    pub(crate) event: u8,
-    pub(crate) end: bool,
-    /// Since the event's timestamp, in timestamp units.
-    pub(crate) duration: u16,
-}
-
-impl EventPayload {
-    pub(crate) fn parse(payload: &[u8]) -> Option<EventPayload> {
-        let &[event, flags, high, low] = payload.first_chunk::<4>()?;
-        Some(EventPayload { event, end: flags & 0x80 != 0, duration: u16::from_be_bytes([high, low]) })
-    }
-
-    pub(crate) fn to_bytes(self) -> [u8; 4] {
-        let [high, low] = self.duration.to_be_bytes();
-        [self.event, if self.end { 0x80 | VOLUME } else { VOLUME }, high, low]
-    }
-}
-
-/// Digits on their way out, frame by frame.
-#[derive(Debug)]
-pub(crate) struct Dialling {
-    keys: std::vec::IntoIter<Key>,
-    /// What is sent now, and its frame.
-    current: Option<(Key, u32)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Key {
+pub(crate) enum Key {
+    /// An event code, 0 to 15.
     Event(u8),
+    /// Half a second of nothing.
     Wait,
 }
 
-/// What goes out in one frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
-    /// An event packet, for an event that began so many frames ago.
-    Event { payload: EventPayload, frames_ago: u32 },
-    /// Between two digits.
-    Silence,
+impl Key {
+    /// Reads `0`-`9`, `*`, `#`, `A`-`D`, `w`, letters in either case.
+    fn parse(digit: char) -> Result<Key, DtmfError> {
+        match (code(digit), digit) {
+            (Some(event), _) => Ok(Key::Event(event)),
+            (None, 'w' | 'W') => Ok(Key::Wait),
+            (None, _) => Err(DtmfError::NotADigit(digit)),
+        }
+    }
 }
 
-impl Dialling {
-    pub(crate) fn new(digits: &str) -> Result<Dialling, DtmfError> {
-        let keys = digits.chars().map(|digit| {
-            let event = (0u8..).zip(DIGITS).find(|(_, known)| known.eq_ignore_ascii_case(&digit));
-            match (event, digit) {
-                (Some((event, _)), _) => Ok(Key::Event(event)),
-                (None, 'w' | 'W') => Ok(Key::Wait),
-                (None, _) => Err(DtmfError::NotADigit(digit)),
-            }
-        });
-        Ok(Dialling { keys: keys.collect::<Result<Vec<_>, _>>()?.into_iter(), current: None })
-    }
+/// The event code of a digit.
+fn code(digit: char) -> Option<u8> {
+    (0u8..).zip(DIGITS).find(|(_, known)| known.eq_ignore_ascii_case(&digit)).map(|(code, _)| code)
+}
 
-    /// The next frame; `None` when all digits are out.
-    pub(crate) fn step(&mut self) -> Option<Step> {
-        let (key, frame) = match self.current {
-            Some((key, frame)) => (key, frame),
-            None => (self.keys.next()?, 0),
-        };
-        let period = match key {
-            Key::Event(_) => PERIOD,
-            Key::Wait => WAIT,
-        };
-        self.current = (frame + 1 < period).then_some((key, frame + 1));
-        Some(match key {
-            Key::Event(event) if frame < PRESSED + ENDS - 1 => {
-                let duration = (frame + 1).min(PRESSED) as u16 * FRAME as u16;
-                Step::Event {
-                    payload: EventPayload { event, end: frame + 1 >= PRESSED, duration },
-                    frames_ago: frame,
-                }
-            }
-            _ => Step::Silence,
+/// The digit in the body of a SIP INFO request and its length in ms; `None` if there is none.
+///
+/// Read are `application/dtmf-relay` (`Signal=5`, `Duration=160`) and `application/dtmf` (`5`), with or without
+/// parameters to the type, and digits above 9 as their event codes (`Signal=10` is `*`). What says no length lasts 100 ms.
+pub fn from_info(content_type: &str, body: &[u8]) -> Option<(char, u16)> {
+    let type_ = content_type.split(';').next()?.trim();
+    let body = std::str::from_utf8(body.get(..body.len().min(200))?).ok()?;
+    let field = |name: &str| {
+        body.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
         })
-    }
+    };
+    let signal = if type_.eq_ignore_ascii_case(RELAY) {
+        field("signal")?
+    } else if type_.eq_ignore_ascii_case("application/dtmf") {
+        field("signal").unwrap_or(body.trim())
+    } else {
+        return None;
+    };
+    let mut chars = signal.chars();
+    let digit = match (chars.next()?, chars.next()) {
+        (digit, None) => *DIGITS.get(usize::from(code(digit)?))?,
+        _ => *DIGITS.get(signal.parse::<usize>().ok().filter(|code| *code > 9)?)?,
+    };
+    let ms = field("duration").and_then(|ms| ms.parse::<u32>().ok()).filter(|ms| *ms > 0);
+    Some((digit, ms.map_or(USUAL_MS, |ms| ms.min(u32::from(u16::MAX)) as u16)))
 }
 
-/// Makes digits of the event packets that come: each once, however many of its packets are lost, repeated or out of
-/// order.
+/// The content type and body of a SIP INFO request that sends a digit of so many ms.
+///
+/// # Errors
+/// [`DtmfError::NotADigit`] for what is no digit; `w` is none either, it is for the caller to wait.
+pub fn to_info(digit: char, ms: u16) -> Result<(&'static str, String), DtmfError> {
+    let digit =
+        code(digit).and_then(|code| DIGITS.get(usize::from(code))).ok_or(DtmfError::NotADigit(digit))?;
+    Ok((RELAY, format!("Signal={digit}\r\nDuration={ms}\r\n")))
+}
+
+/// Which way of sending digits counts: a carrier that sends both events and tones would double each digit.
 #[derive(Debug, Default)]
-pub(crate) struct Receiver {
-    pressed: Option<Pressed>,
-    /// The timestamp of the last digit that was reported; older packets tell nothing new.
-    reported: Option<u32>,
+pub(crate) struct Floor {
+    held: Option<(By, Instant)>,
+    /// Bit n: the digit of event code n was taken since [`Floor::pressed`] was asked.
+    pressed: u16,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Pressed {
-    digit: char,
-    timestamp: u32,
-    duration: u16,
-    /// Frames since its last packet.
-    idle: u8,
-}
-
-impl Receiver {
-    /// Takes a packet; calls `report` with each digit that is thereby over, and its length in ms.
-    pub(crate) fn receive(&mut self, payload: &[u8], timestamp: u32, mut report: impl FnMut(char, u16)) {
-        let Some(payload) = EventPayload::parse(payload) else { return };
-        // Codes above 15 are other signals (flash, fax, modems).
-        let Some(&digit) = DIGITS.get(usize::from(payload.event)) else { return };
-        let is_old = |than: u32| timestamp.wrapping_sub(than) as i32 <= 0;
-        if self.reported.is_some_and(is_old) {
-            return;
+impl Floor {
+    /// Whether a digit that came this way counts.
+    pub(crate) fn admits(&mut self, digit: char, by: By, now: Instant) -> bool {
+        let is_taken =
+            |(holder, since): (By, Instant)| holder != by && now.saturating_duration_since(since) < FLOOR;
+        if self.held.is_some_and(is_taken) {
+            return false;
         }
-        let mut duration = payload.duration;
-        match self.pressed {
-            Some(pressed) if pressed.timestamp == timestamp => duration = duration.max(pressed.duration),
-            Some(pressed) if is_old(pressed.timestamp) => return,
-            // The end of the last one never came.
-            Some(_) => self.finish(&mut report),
-            None => {}
-        }
-        self.pressed = Some(Pressed { digit, timestamp, duration, idle: 0 });
-        if payload.end {
-            self.finish(&mut report);
-        }
+        self.held = Some((by, now));
+        self.pressed |= code(digit).map_or(0, |code| 1 << code);
+        true
     }
 
-    /// A frame went by.
-    pub(crate) fn tick(&mut self, mut report: impl FnMut(char, u16)) {
-        if let Some(pressed) = &mut self.pressed {
-            pressed.idle += 1;
-            if pressed.idle >= LOST_END {
-                self.finish(&mut report);
-            }
-        }
-    }
-
-    fn finish(&mut self, report: &mut impl FnMut(char, u16)) {
-        if let Some(pressed) = self.pressed.take() {
-            self.reported = Some(pressed.timestamp);
-            report(pressed.digit, pressed.duration / 8);
-        }
+    /// The digits that counted since this was last asked.
+    pub(crate) fn pressed(&mut self) -> impl Iterator<Item = char> + use<> {
+        let pressed = std::mem::take(&mut self.pressed);
+        DIGITS
+            .into_iter()
+            .enumerate()
+            .filter(move |(code, _)| pressed >> code & 1 == 1)
+            .map(|(_, digit)| digit)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The packets of `digits`, with their timestamps.
-    fn packets(digits: &str) -> Vec<(u32, EventPayload)> {
-        let mut dialling = Dialling::new(digits).unwrap();
-        let mut packets = vec![];
-        for frame in 0.. {
-            match dialling.step() {
-                Some(Step::Event { payload, frames_ago }) => {
-                    packets.push(((frame - frames_ago) * 160, payload))
-                }
-                Some(Step::Silence) => {}
-                None => break,
-            }
-        }
-        packets
-    }
-
-    fn heard<'a>(packets: impl IntoIterator<Item = &'a (u32, EventPayload)>) -> Vec<(char, u16)> {
-        let (mut receiver, mut heard) = (Receiver::default(), vec![]);
-        for (timestamp, payload) in packets {
-            receiver.receive(&payload.to_bytes(), *timestamp, |digit, ms| heard.push((digit, ms)));
-        }
-        (0..LOST_END).for_each(|_| receiver.tick(|digit, ms| heard.push((digit, ms))));
-        heard
-    }
-
-    #[test]
-    fn a_digit_is_five_packets_and_its_end_twice_more() {
-        let packets = packets("5");
-        let durations: Vec<_> = packets.iter().map(|(_, payload)| payload.duration).collect();
-        assert_eq!(durations, [160, 320, 480, 640, 800, 800, 800]);
-        let ends: Vec<_> = packets.iter().map(|(_, payload)| payload.end).collect();
-        assert_eq!(ends, [false, false, false, false, true, true, true]);
-        assert!(packets.iter().all(|(timestamp, payload)| *timestamp == 0 && payload.event == 5));
-        assert_eq!(packets[4].1.to_bytes(), [5, 0x8A, 0x03, 0x20]);
-    }
-
-    #[test]
-    fn digits_start_160_ms_apart_and_w_waits_half_a_second() {
-        let mut starts: Vec<_> = packets("1#w2").iter().map(|(timestamp, _)| timestamp / 8).collect();
-        starts.dedup();
-        assert_eq!(starts, [0, 160, 820]);
-    }
-
-    #[test]
-    fn refuses_what_is_no_digit() {
-        for (digits, refused) in [("12e", 'e'), ("+1", '+'), ("1 2", ' '), ("٣", '٣')] {
-            assert_eq!(Dialling::new(digits).unwrap_err(), DtmfError::NotADigit(refused));
-        }
-        assert!(Dialling::new("0123456789*#ABCDabcdw").is_ok());
-    }
-
-    #[test]
-    fn each_digit_is_heard_once_whichever_packet_is_lost_repeated_or_swapped() {
-        let sent = packets("1123*");
-        let expected = [('1', 100), ('1', 100), ('2', 100), ('3', 100), ('*', 100)];
-        assert_eq!(heard(&sent), expected);
-        for n in 0..sent.len() - 1 {
-            let mut fewer = sent.clone();
-            fewer.remove(n);
-            assert_eq!(heard(&fewer), expected, "without packet {n}");
-            let mut more = sent.clone();
-            more.insert(n, sent[n]);
-            assert_eq!(heard(&more), expected, "packet {n} twice");
-            let mut swapped = sent.clone();
-            swapped.swap(n, n + 1);
-            assert_eq!(heard(&swapped).len(), 5, "packet {n} swapped");
-        }
-    }
-
-    #[test]
-    fn a_digit_without_end_is_heard_when_the_next_starts_or_after_a_while() {
-        let sent = packets("12");
-        let open: Vec<_> = sent.iter().filter(|(_, payload)| !payload.end).copied().collect();
-        assert_eq!(heard(&open), [('1', 80), ('2', 80)]);
-    }
-
-    #[test]
-    fn other_signals_and_short_payloads_are_read_over() {
-        let mut receiver = Receiver::default();
-        for payload in [&[16, 0x80, 3, 0x20][..], &[255, 0x80, 3, 0x20], &[1, 0x80, 3], &[]] {
-            receiver.receive(payload, 0, |digit, _| panic!("{digit}"));
-        }
-    }
-}
+mod tests;

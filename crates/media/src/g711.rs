@@ -3,7 +3,34 @@
 //! Samples are 16-bit and left-justified as in the ITU's software tools (G.191): µ-law uses the upper 14 bits,
 //! A-law the upper 13. Negative samples are folded by one's complement, as G.191 does.
 
-use crate::Codec;
+/// One of the two laws.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Law {
+    /// µ-law, of North America and Japan.
+    Mu,
+    /// A-law, of everywhere else.
+    A,
+}
+
+impl Law {
+    /// One 16-bit sample to its byte on the wire.
+    #[inline]
+    pub fn encode(self, sample: i16) -> u8 {
+        match self {
+            Law::Mu => encode_ulaw(sample),
+            Law::A => encode_alaw(sample),
+        }
+    }
+
+    /// One byte from the wire to its 16-bit sample.
+    #[inline]
+    pub fn decode(self, byte: u8) -> i16 {
+        match self {
+            Law::Mu => decode_ulaw(byte),
+            Law::A => decode_alaw(byte),
+        }
+    }
+}
 
 /// What G.191 adds to a µ-law magnitude so that each segment starts at a power of two.
 const ULAW_BIAS: u16 = 33;
@@ -11,8 +38,8 @@ const ULAW_BIAS: u16 = 33;
 /// The even bits of an A-law byte go inverted over the line (G.711 table 1a, note 2).
 const ALAW_INVERSION: u8 = 0x55;
 
-static ULAW: [i16; 256] = table(Codec::Pcmu);
-static ALAW: [i16; 256] = table(Codec::Pcma);
+static ULAW: [i16; 256] = table(Law::Mu);
+static ALAW: [i16; 256] = table(Law::A);
 
 /// One 16-bit sample as a µ-law byte.
 #[inline]
@@ -76,13 +103,13 @@ const fn expand_alaw(byte: u8) -> i16 {
 }
 
 #[allow(clippy::indexing_slicing, reason = "the loop runs over the table's own length")]
-const fn table(law: Codec) -> [i16; 256] {
+const fn table(law: Law) -> [i16; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < table.len() {
         table[byte] = match law {
-            Codec::Pcmu => expand_ulaw(byte as u8),
-            Codec::Pcma => expand_alaw(byte as u8),
+            Law::Mu => expand_ulaw(byte as u8),
+            Law::A => expand_alaw(byte as u8),
         };
         byte += 1;
     }
@@ -179,9 +206,9 @@ mod tests {
     #[test]
     fn coding_twice_changes_nothing_more() {
         for byte in 0..=u8::MAX {
-            for codec in [Codec::Pcmu, Codec::Pcma] {
-                let once = codec.decode(byte);
-                assert_eq!(codec.decode(codec.encode(once)), once, "{codec:?} {byte:#04x}");
+            for law in [Law::Mu, Law::A] {
+                let once = law.decode(byte);
+                assert_eq!(law.decode(law.encode(once)), once, "{law:?} {byte:#04x}");
             }
         }
     }

@@ -1,222 +1,423 @@
-//! Reordering and playout of what is received.
+//! Playout of what is received: put in order, at an even pace, whatever the network did to it.
 
-use crate::FRAME;
+mod queue;
 
-/// Samples in the ring: 512 ms. A power of two, so that a timestamp's place does not jump when it wraps.
-const RING: usize = 4096;
+use self::queue::Queue;
+use crate::codec::Decoder;
+use crate::conceal::{self, Fade, HISTORY, Noise, OVERLAP, Repeater};
+use crate::{Codec, FRAME, SAMPLE_RATE};
 
-/// How far ahead of the playout a packet is put when the count starts, in samples: 30 ms, which with the up to 20 ms
+/// How far ahead of the playout a packet is put when a stream starts, in samples: 30 ms, which with the up to 20 ms
 /// until the next frame makes 30 to 50 ms between arrival and playout.
-const DELAY: i32 = 240;
+const DELAY: usize = 240;
 
-/// When a second's packets all came further ahead than this (40 ms), the delay is more than it need be.
-const MAX_AHEAD: i32 = 320;
+/// The most that jitter makes of it: 200 ms.
+const MAX_DELAY: usize = 1600;
 
-/// How many packets make up the second.
-const SECOND: u8 = 50;
+/// When all packets of two seconds but one each came further ahead than this (40 ms), the delay is more than need be.
+const MAX_SLACK: i32 = 320;
+
+/// Further ahead (300 ms) is no jitter but another time: the clock jumped, or a stall let go.
+const MAX_AHEAD: i32 = 2400;
 
 /// So many packets in a row that come too late show that it is the playout that is wrong.
 const MAX_LATE: u8 = 3;
+
+/// Frames in which packets are judged together: 1 s.
+const WINDOW: u8 = 50;
+
+/// Fewer packets in a window tell nothing.
+const MIN_PACKETS: u16 = 8;
+
+/// Frames from one cut to the next, when delay is taken off: nobody hears 5 to 20 ms of 100.
+const CUT_EVERY: u8 = 5;
 
 /// Whether a packet came in time to be played.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Placed {
     InTime,
     Late,
+    /// It cannot be decoded.
+    Broken,
 }
 
-/// A ring of samples by RTP timestamp: any packet length, any order; what never comes is silence.
+/// What the playout needs of an audio packet's header.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrived {
+    pub(crate) codec: Codec,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    /// The marker bit: after a pause the sender's clock may have stood still.
+    pub(crate) talkspurt: bool,
+}
+
+/// Packets in, frames out.
+///
+/// The delay starts at 30 ms. A packet that comes later than it is due finds made-up sound in its place and is
+/// played behind it, so jitter makes the delay grow as far as needed, up to 200 ms; what is not needed is cut out of
+/// the sound in periods of its pitch. A sender whose clock is slower or faster than ours is followed by the same two
+/// means. What is lost is made up for and fades within 60 ms.
 pub(crate) struct Playout {
-    ring: Box<[i16; RING]>,
-    /// The timestamp that is played next; unknown until a packet came.
-    position: Option<u32>,
+    queue: Queue,
+    decoder: Decoder,
+    /// The last [`HISTORY`] samples that were played, and then what is ready.
+    sound: Vec<i16>,
+    /// Whether anything was ever decoded.
+    has_sound: bool,
+    /// The timestamp behind what is ready; unknown until a packet came.
+    next: Option<u32>,
+    codec: Codec,
+    sequence: u16,
+    /// Samples made up behind `next`, for which a packet may still come.
+    held: usize,
     late: u8,
-    /// The least a packet of this second was ahead, in samples, and how many there were.
-    least_ahead: i32,
-    counted: u8,
+    /// Nothing came for so long that the next packet starts anew.
+    is_starved: bool,
+    cover: Option<Cover>,
+    repeater: Repeater,
+    /// They said that they pause; then this is heard.
+    is_paused: bool,
+    noise: Noise,
+    current: Window,
+    previous: Window,
+    frames: u8,
+    /// What jitter made of the delay last, in samples.
+    spread: usize,
+    /// Samples to be cut out, or to be put in between.
+    surplus: usize,
+    lacking: usize,
+}
+
+/// What is being made up, and how many samples of it there are.
+#[derive(Clone, Copy)]
+struct Cover {
+    fade: Fade,
+    by_opus: bool,
+    made: usize,
+}
+
+/// How far ahead of its time each packet came, in samples.
+#[derive(Clone, Copy)]
+struct Window {
+    least: i32,
+    second: i32,
+    most: i32,
+    packets: u16,
+}
+
+impl Window {
+    const EMPTY: Window = Window { least: i32::MAX, second: i32::MAX, most: 0, packets: 0 };
+
+    fn add(&mut self, ahead: i32) {
+        self.second = self.second.min(ahead.max(self.least));
+        self.least = self.least.min(ahead);
+        self.most = self.most.max(ahead);
+        self.packets = self.packets.saturating_add(1);
+    }
 }
 
 impl Playout {
-    pub(crate) fn new() -> Self {
-        Self { ring: Box::new([0; RING]), position: None, late: 0, least_ahead: i32::MAX, counted: 0 }
+    pub(crate) fn new(codec: Codec) -> Self {
+        let mut playout = Self {
+            queue: Queue::default(),
+            decoder: Decoder::default(),
+            sound: Vec::with_capacity(HISTORY + DELAY + 2 * FRAME),
+            has_sound: false,
+            next: None,
+            codec,
+            sequence: 0,
+            held: 0,
+            late: 0,
+            is_starved: false,
+            cover: None,
+            repeater: Repeater::new(),
+            is_paused: false,
+            noise: Noise::SILENT,
+            current: Window::EMPTY,
+            previous: Window::EMPTY,
+            frames: 0,
+            spread: 0,
+            surplus: 0,
+            lacking: 0,
+        };
+        playout.sound.resize(HISTORY, 0);
+        playout.prepare(codec);
+        playout
     }
 
-    /// Forgets the stream; the next packet starts another.
+    /// Gets ready for packets of a codec.
+    pub(crate) fn prepare(&mut self, codec: Codec) {
+        self.decoder.prepare(codec);
+    }
+
+    /// Forgets the stream; the next packet starts another. What is ready is still played.
     pub(crate) fn reset(&mut self) {
-        self.ring.fill(0);
-        self.position = None;
-        self.late = 0;
-        (self.least_ahead, self.counted) = (i32::MAX, 0);
+        self.queue.clear();
+        self.decoder.reset();
+        self.next = None;
+        self.held = 0;
     }
 
-    /// Puts a packet's samples at their time. `talkspurt` is its marker bit: after a pause the sender's clock may
-    /// have stood still.
-    pub(crate) fn insert(
-        &mut self,
-        timestamp: u32,
-        talkspurt: bool,
-        samples: impl ExactSizeIterator<Item = i16>,
-    ) -> Placed {
-        let len = samples.len().min(RING / 2) as i32;
-        let mut ahead = self.position.map_or(i32::MAX, |position| timestamp.wrapping_sub(position) as i32);
-        let is_late = self.position.is_some() && ahead <= -len;
-        self.late = if is_late { self.late + 1 } else { 0 };
-        let restarts = if is_late { talkspurt || self.late >= MAX_LATE } else { ahead > RING as i32 - len };
-        if restarts {
+    /// They say that they send nothing for now, and how loud the noise behind it is, in -dBov (RFC 3389).
+    pub(crate) fn pause(&mut self, level: u8) {
+        self.is_paused = true;
+        self.noise.set(level);
+    }
+
+    /// Takes a packet.
+    pub(crate) fn insert(&mut self, packet: Arrived, payload: &[u8]) -> Placed {
+        let Arrived { codec, sequence, timestamp, talkspurt } = packet;
+        let Some(samples) = Decoder::samples(codec, payload) else { return Placed::Broken };
+        if codec.clock() != self.codec.clock() {
             self.reset();
-            ahead = DELAY;
-        } else if is_late {
-            return Placed::Late;
+            self.codec = codec;
         }
-        let position = timestamp.wrapping_sub(ahead as u32);
-        self.position = Some(position);
-        let missed = usize::try_from(-ahead).unwrap_or(0);
-        for (n, sample) in (0..len as u32).zip(samples).skip(missed) {
-            *self.at(timestamp.wrapping_add(n)) = sample;
+        match self.next {
+            None => self.start(timestamp),
+            Some(next) => {
+                let distance = self.samples_between(next, timestamp);
+                let is_late = distance <= -(samples as i32);
+                self.late = if is_late { self.late + 1 } else { 0 };
+                let ahead = distance.saturating_sub(self.held as i32).saturating_add(self.ready() as i32);
+                if ahead > -(MAX_DELAY as i32) {
+                    self.current.add(if is_late { ahead } else { ahead.max(0) });
+                }
+                if self.is_starved || ahead > MAX_AHEAD || is_late && (talkspurt || self.late >= MAX_LATE) {
+                    self.start(timestamp);
+                } else if is_late {
+                    self.delay_more();
+                    return Placed::Late;
+                }
+            }
         }
-        self.shorten(position, ahead);
+        self.is_paused = false;
+        self.queue.insert(codec, sequence, timestamp, samples, payload);
         Placed::InTime
     }
 
     /// Takes the next frame out.
     pub(crate) fn play(&mut self, frame: &mut [i16; FRAME]) {
-        let Some(position) = self.position else {
-            frame.fill(0);
+        self.judge();
+        if self.surplus > 0 && self.frames.is_multiple_of(CUT_EVERY) {
+            self.cut();
+        }
+        while self.ready() < FRAME {
+            self.refill();
+        }
+        frame.iter_mut().zip(self.sound.iter().skip(HISTORY)).for_each(|(to, from)| *to = *from);
+        self.sound.drain(..FRAME);
+    }
+
+    /// Samples that are decoded and not yet played.
+    fn ready(&self) -> usize {
+        self.sound.len().saturating_sub(HISTORY)
+    }
+
+    /// Timestamp units of a sample.
+    fn unit(&self) -> u32 {
+        self.codec.clock() / SAMPLE_RATE
+    }
+
+    fn samples_between(&self, from: u32, to: u32) -> i32 {
+        to.wrapping_sub(from) as i32 / self.unit() as i32
+    }
+
+    /// Starts, or starts anew, with the packet of this timestamp.
+    fn start(&mut self, timestamp: u32) {
+        self.queue.clear();
+        let delay = DELAY.max(self.spread);
+        if self.ready() < delay {
+            self.make_up(delay - self.ready());
+        }
+        self.next = Some(timestamp);
+        self.held = 0;
+        self.late = 0;
+        self.is_starved = false;
+        (self.surplus, self.lacking) = (0, 0);
+        (self.current, self.previous) = (Window::EMPTY, Window::EMPTY);
+    }
+
+    /// A second packet came too late within two seconds: as much delay as it would have needed is put in.
+    fn delay_more(&mut self) {
+        let second = self.current.second.min(self.previous.second);
+        if second < 0 {
+            self.lacking = (second.unsigned_abs() as usize).min(self.may_grow());
+            self.surplus = 0;
+            (self.current, self.previous) = (Window::EMPTY, Window::EMPTY);
+        }
+    }
+
+    /// How much the delay may grow, in samples.
+    fn may_grow(&self) -> usize {
+        MAX_DELAY.saturating_sub(DELAY.max(self.current.most.max(self.previous.most) as usize))
+    }
+
+    /// Makes at least one sample more ready.
+    fn refill(&mut self) {
+        let short = FRAME.saturating_sub(self.ready()).max(1);
+        if self.lacking > 0 {
+            let made = self.make_up(self.lacking.min(FRAME));
+            self.lacking = self.lacking.saturating_sub(made);
+            return;
+        }
+        let Some(next) = self.next else {
+            self.make_up(short);
             return;
         };
-        for (n, sample) in (0..).zip(frame) {
-            *sample = std::mem::take(self.at(position.wrapping_add(n)));
-        }
-        self.position = Some(position.wrapping_add(FRAME as u32));
-    }
-
-    /// Skips what the delay grew by when the sender's clock is faster than ours, or the first packet was a late one.
-    fn shorten(&mut self, position: u32, ahead: i32) {
-        self.least_ahead = self.least_ahead.min(ahead);
-        self.counted += 1;
-        if self.counted < SECOND {
+        let Some(first) = self.queue.first() else {
+            self.held += self.make_up(short);
+            let most = self.may_grow();
+            if self.held > most {
+                // Beyond that it is lost, and time goes on.
+                self.next = Some(next.wrapping_add((self.held - most) as u32 * self.unit()));
+                self.held = most;
+                self.is_starved = self.cover.is_none_or(|cover| cover.made >= cover.fade.len());
+            }
+            return;
+        };
+        let missing = self.samples_between(next, first.timestamp) - self.held as i32;
+        if missing <= 0 {
+            self.decode();
             return;
         }
-        if self.least_ahead > MAX_AHEAD {
-            let skipped = (self.least_ahead - DELAY) as u32;
-            (0..skipped).for_each(|n| *self.at(position.wrapping_add(n)) = 0);
-            self.position = Some(position.wrapping_add(skipped));
-        }
-        (self.least_ahead, self.counted) = (i32::MAX, 0);
+        let missing = missing as usize;
+        let made = if first.sequence == self.sequence.wrapping_add(1) {
+            // Nothing was lost: they sent nothing.
+            self.is_paused = true;
+            let made = self.make_up(missing.min(FRAME));
+            self.is_paused = false;
+            made
+        } else if first.codec == Codec::Opus && missing <= first.samples {
+            self.repair(missing)
+        } else {
+            self.make_up(missing.min(FRAME))
+        };
+        self.next = Some(next.wrapping_add((self.held + made) as u32 * self.unit()));
+        self.held = 0;
     }
 
-    #[allow(clippy::indexing_slicing, reason = "taken modulo the ring's length")]
-    fn at(&mut self, timestamp: u32) -> &mut i16 {
-        &mut self.ring[timestamp as usize % RING]
+    /// Makes the next packet's sound ready, behind what was made up in its place.
+    fn decode(&mut self) {
+        let Some(packet) = self.queue.pop() else { return };
+        let from = self.sound.len();
+        self.sound.resize(from + packet.samples, 0);
+        self.decoder.decode(packet.codec, &packet.payload, self.sound.get_mut(from..).unwrap_or_default());
+        let played = self.next.map_or(0, |next| self.samples_between(packet.timestamp, next));
+        let skipped = usize::try_from(played).unwrap_or(0).min(packet.samples);
+        self.sound.drain(from..from + skipped);
+        if skipped < packet.samples {
+            self.go_over(from);
+            self.next = Some(packet.timestamp.wrapping_add(packet.samples as u32 * self.unit()));
+            self.held = 0;
+            self.has_sound = true;
+        }
+        self.codec = packet.codec;
+        self.sequence = packet.sequence;
+        self.queue.put_back(packet);
+    }
+
+    /// Makes up to a packet's length ready from the repair in the packet behind it; the number of samples.
+    fn repair(&mut self, missing: usize) -> usize {
+        let Some(packet) = self.queue.first() else { return 0 };
+        let from = self.sound.len();
+        let made = Decoder::opus_steps(missing);
+        self.sound.resize(from + made, 0);
+        self.decoder.repair(&packet.payload, self.sound.get_mut(from..).unwrap_or_default());
+        self.go_over(from);
+        made
+    }
+
+    /// Makes up for at least so many samples; how many it became.
+    fn make_up(&mut self, samples: usize) -> usize {
+        let from = self.sound.len();
+        let cover = match self.cover {
+            Some(cover) => cover,
+            None => {
+                let fade = match self.is_paused {
+                    true => Fade::QUICK,
+                    false if self.lacking > 0 => Fade::NONE,
+                    false => Fade::OUT,
+                };
+                let by_opus = self.codec == Codec::Opus && !self.is_paused;
+                if !by_opus {
+                    self.repeater.start(&self.sound);
+                }
+                Cover { fade, by_opus, made: 0 }
+            }
+        };
+        let Cover { fade, by_opus, made } = cover;
+        let is_over = !self.has_sound || made >= fade.len();
+        let samples = if by_opus && !is_over { Decoder::opus_steps(samples) } else { samples };
+        self.sound.resize(from + samples, 0);
+        let room = self.sound.get_mut(from..).unwrap_or_default();
+        match (is_over, by_opus) {
+            (true, _) => {}
+            (false, true) => {
+                self.decoder.conceal_opus(room);
+                fade.apply(made, room);
+            }
+            (false, false) => self.repeater.make(made, room, fade),
+        }
+        if self.is_paused {
+            self.noise.add(room);
+        }
+        if self.has_sound {
+            self.cover = Some(Cover { made: made.saturating_add(samples), ..cover });
+        }
+        samples
+    }
+
+    /// Lets what was made up go over into the real sound that begins at `from`.
+    fn go_over(&mut self, from: usize) {
+        let Some(Cover { fade, by_opus, made }) = self.cover.take() else { return };
+        let mut old = [0; OVERLAP];
+        let new = self.sound.get_mut(from..).unwrap_or_default();
+        if by_opus {
+            // Opus itself sees to the transition; only the fade is to be undone.
+            old.iter_mut().zip(new.iter()).for_each(|(to, from)| *to = fade.lower(made, *from));
+        } else {
+            self.repeater.make(made, &mut old, fade);
+        }
+        conceal::join(&old, new);
+    }
+
+    /// Once a second, looks how far ahead the packets came.
+    fn judge(&mut self) {
+        self.frames += 1;
+        if self.frames < WINDOW {
+            return;
+        }
+        self.frames = 0;
+        let (current, previous) = (self.current, self.previous);
+        if current.packets >= MIN_PACKETS {
+            let slack = current.second.min(previous.second);
+            let most = current.most.max(previous.most);
+            self.spread = ((most - slack).max(0) as usize).min(MAX_DELAY);
+            if slack > MAX_SLACK && previous.packets >= MIN_PACKETS {
+                self.surplus = slack as usize - DELAY;
+                (self.current, self.previous) = (Window::EMPTY, Window::EMPTY);
+                return;
+            }
+        }
+        (self.current, self.previous) = (Window::EMPTY, current);
+    }
+
+    /// Takes one period out of what is ready, if that is enough.
+    fn cut(&mut self) {
+        while self.ready() < conceal::CUTTABLE {
+            let is_next = self.queue.first().zip(self.next).is_some_and(|(packet, next)| {
+                self.samples_between(next, packet.timestamp) <= self.held as i32
+            });
+            if !is_next {
+                return;
+            }
+            self.decode();
+        }
+        let taken = conceal::cut(self.sound.get_mut(HISTORY..).unwrap_or_default());
+        self.sound.drain(HISTORY..HISTORY + taken);
+        self.surplus = self.surplus.saturating_sub(taken);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Frame n of a stream whose samples count up from 1.
-    fn frame(n: u32) -> impl ExactSizeIterator<Item = i16> {
-        (0..160).map(move |i: i32| (n as i32 * 160 + i + 1) as i16)
-    }
-
-    fn play(playout: &mut Playout, frames: usize) -> Vec<i16> {
-        let mut played = vec![];
-        for _ in 0..frames {
-            let mut frame = [0; FRAME];
-            playout.play(&mut frame);
-            played.extend_from_slice(&frame);
-        }
-        played
-    }
-
-    #[test]
-    fn plays_in_order_whatever_the_order_of_arrival_and_over_the_wrap() {
-        for start in [0, 1000, u32::MAX - 200] {
-            let mut playout = Playout::new();
-            for n in [0, 2, 1, 3] {
-                let placed = playout.insert(start.wrapping_add(n * 160), n == 0, frame(n));
-                assert_eq!(placed, Placed::InTime);
-            }
-            let played = play(&mut playout, 6);
-            assert_eq!(played[..240], [0; 240]);
-            assert!(played[240..880].iter().copied().eq(1..=640), "from {start}");
-            assert_eq!(played[880..], [0; 80]);
-        }
-    }
-
-    #[test]
-    fn the_lost_is_silent_and_the_late_is_told() {
-        let mut playout = Playout::new();
-        playout.insert(0, true, frame(0));
-        playout.insert(320, false, frame(2));
-        let played = play(&mut playout, 5);
-        assert_eq!(played[400..560], [0; 160]);
-        assert_eq!(played[560], 321);
-        assert_eq!(playout.insert(160, false, frame(1)), Placed::Late);
-    }
-
-    #[test]
-    fn of_a_packet_half_too_late_the_rest_is_played() {
-        let mut playout = Playout::new();
-        playout.insert(0, true, frame(0));
-        play(&mut playout, 2);
-        // The playout stands at timestamp 80.
-        assert_eq!(playout.insert(0, false, frame(0)), Placed::InTime);
-        assert_eq!(play(&mut playout, 1)[..2], [81, 82]);
-    }
-
-    #[test]
-    fn follows_a_sender_whose_clock_jumped() {
-        for (name, jump) in [("forward", 1_000_000), ("back", 0u32.wrapping_sub(1_000_000))] {
-            let mut playout = Playout::new();
-            playout.insert(0, true, frame(0));
-            play(&mut playout, 4);
-            let placed: Vec<_> =
-                (0..6).map(|n| playout.insert(jump.wrapping_add(n * 160), false, frame(n))).collect();
-            assert!(placed.ends_with(&[Placed::InTime; 3]), "{name}: {placed:?}");
-            assert!(play(&mut playout, 8).contains(&960), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_talkspurt_may_start_where_the_last_one_ended() {
-        let mut playout = Playout::new();
-        playout.insert(0, true, frame(0));
-        play(&mut playout, 100);
-        assert_eq!(playout.insert(160, true, frame(1)), Placed::InTime);
-    }
-
-    #[test]
-    fn delay_that_is_not_needed_is_taken_off() {
-        let mut playout = Playout::new();
-        // The first packet was 100 ms late, all others are in time.
-        for n in 0..6 {
-            playout.insert(n * 160, n == 0, frame(n));
-        }
-        for n in 6..200 {
-            playout.insert(n * 160, false, frame(n));
-            play(&mut playout, 1);
-        }
-        let ahead = (200u32 * 160).wrapping_sub(playout.position.unwrap()) as i32;
-        assert!((0..=MAX_AHEAD + 160).contains(&ahead), "{ahead}");
-    }
-
-    #[test]
-    fn a_faster_and_a_slower_clock_are_followed_for_an_hour() {
-        for (name, per_thousand) in [("fast", 999), ("slow", 1001)] {
-            let mut playout = Playout::new();
-            let (mut late, mut sent) = (0u32, 0u32);
-            for tick in 0..180_000u32 {
-                while sent * per_thousand <= tick * 1000 {
-                    late += u32::from(playout.insert(sent * 160, sent == 0, frame(0)) == Placed::Late);
-                    sent += 1;
-                }
-                play(&mut playout, 1);
-                let ahead = (sent * 160).wrapping_sub(playout.position.unwrap()) as i32;
-                assert!((-480..=640).contains(&ahead), "{name} clock: {ahead} samples ahead at {tick}");
-            }
-            assert!(late < sent / 100, "{name} clock: {late} late");
-        }
-    }
-}
+mod tests;

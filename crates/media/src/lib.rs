@@ -9,17 +9,10 @@
 //! ```
 //! use std::time::Instant;
 //!
-//! use media::sdp::{self, Direction, Local};
+//! use media::sdp::{self, Local};
 //! use media::{Clip, Codec, Event, Session, Setup};
 //!
-//! let us = Local {
-//!     addr: [192, 0, 2, 1].into(),
-//!     port: 16384,
-//!     codecs: vec![Codec::Pcmu, Codec::Pcma],
-//!     session_id: 1,
-//!     version: 1,
-//!     direction: Direction::SendRecv,
-//! };
+//! let us = Local::new([192, 0, 2, 1].into(), 16384, vec![Codec::Pcmu, Codec::Pcma], 1);
 //! let offer = sdp::offer(&Local { addr: [198, 51, 100, 2].into(), port: 4000, ..us.clone() });
 //! let (answer, negotiated) = sdp::answer(offer.as_bytes(), &us)?;
 //! assert!(answer.contains("m=audio 16384 RTP/AVP 0 8 101"));
@@ -47,10 +40,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests need a first instant and read data"))]
 
+mod activity;
 mod clip;
 mod codec;
-mod dtmf;
+mod conceal;
+pub mod dtmf;
 pub mod g711;
+mod g722;
 mod jitter;
 mod pacer;
 mod record;
@@ -59,6 +55,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 mod session;
+pub mod srtp;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -66,8 +63,8 @@ pub mod tone;
 
 pub use clip::{Clip, ClipError};
 pub use codec::{Codec, FRAME, FRAME_TIME, SAMPLE_RATE};
-pub use dtmf::DtmfError;
 pub use pacer::Pacer;
 pub use record::{RecordError, Recorder};
-pub use session::{Event, Send, Session, Setup};
-pub use stats::{Stats, mos};
+pub use session::{Event, Rules, Send, Session, Setup, Why};
+pub use stats::{OneWay, Stats, mos};
+pub use tone::{Tone, tones};

@@ -55,6 +55,32 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// The bytes before the payload: header, CSRCs, extension; `None` if it is no RTP of version 2 or they do not fit.
+pub(crate) fn header_len(packet: &[u8]) -> Option<usize> {
+    let flags = *packet.first()?;
+    let mut len = HEADER + usize::from(flags & 0x0F) * 4;
+    if flags & 0x10 != 0 {
+        let words = packet.get(len + 2..)?.first_chunk()?;
+        len += 4 + usize::from(u16::from_be_bytes(*words)) * 4;
+    }
+    (flags >> 6 == 2 && len <= packet.len()).then_some(len)
+}
+
+/// The sequence number of a packet.
+pub(crate) fn sequence(packet: &[u8]) -> Option<u16> {
+    packet.get(2..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+}
+
+/// The synchronisation source of a packet.
+pub(crate) fn ssrc(packet: &[u8]) -> Option<u32> {
+    packet.get(8..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// Whether what came to an RTP port is RTCP (RFC 5761 section 4).
+pub(crate) fn is_rtcp(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|type_| (192..=223).contains(type_))
+}
+
 impl Header {
     /// The header as it goes on the wire, without CSRCs, extension or padding.
     pub fn to_bytes(self) -> [u8; HEADER] {

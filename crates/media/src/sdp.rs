@@ -1,15 +1,27 @@
-//! SDP (RFC 8866) and its offer/answer model (RFC 3264) for one audio stream over plain RTP.
+//! SDP (RFC 8866) and its offer/answer model (RFC 3264) for one audio stream over RTP, plain or encrypted with keys
+//! in the SDP (RFC 4568).
 
 mod description;
+mod exchange;
+mod sdes;
+mod write;
 
-use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 pub use self::description::{Description, Media, Rtpmap};
+pub use self::exchange::{accept, answer, offer, reoffer};
 use crate::Codec;
+use crate::dtmf::By;
+use crate::srtp::{Crypto, Keys};
 
 /// The payload type we offer for `telephone-event/8000`.
 pub(crate) const TELEPHONE_EVENT: u8 = 101;
+
+/// The payload type we offer for `telephone-event/48000`, which goes with Opus.
+pub(crate) const TELEPHONE_EVENT_48: u8 = 110;
+
+/// The static payload type of comfort noise (RFC 3389).
+const COMFORT_NOISE: u8 = 13;
 
 /// What we say about ourselves.
 #[derive(Clone, Debug)]
@@ -26,6 +38,51 @@ pub struct Local {
     pub version: u64,
     /// What we would like to do; an answer keeps of it what the offer allows.
     pub direction: Direction,
+    /// The packet length we ask for, in ms: 10 to 60.
+    pub ptime_ms: u8,
+    /// How digits are to go. [`By::Rfc4733`] falls back to tones where they take no `telephone-event`.
+    pub dtmf: By,
+    /// Whether to encrypt.
+    pub srtp: Srtp,
+}
+
+impl Local {
+    /// 20 ms packets both ways, digits by RFC 4733, no encryption.
+    pub fn new(addr: IpAddr, port: u16, codecs: Vec<Codec>, session_id: u64) -> Local {
+        Local {
+            addr,
+            port,
+            codecs,
+            session_id,
+            version: 1,
+            direction: Direction::SendRecv,
+            ptime_ms: 20,
+            dtmf: By::Rfc4733,
+            srtp: Srtp::Off,
+        }
+    }
+}
+
+/// Whether media is encrypted with keys in the SDP (RFC 4568). The keys are ours, for as long as the call lasts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Srtp {
+    /// Never: keys of others are read over, and `RTP/SAVP` is refused.
+    #[default]
+    Off,
+    /// Where the other side does: offered as `RTP/AVP` with keys, which who knows none reads over.
+    Optional(Keys),
+    /// Always: offered as `RTP/SAVP`; without keys of theirs there is no call.
+    Required(Keys),
+}
+
+impl Srtp {
+    /// Our keys, unless off.
+    pub(crate) fn keys(&self) -> Option<&Keys> {
+        match self {
+            Srtp::Off => None,
+            Srtp::Optional(keys) | Srtp::Required(keys) => Some(keys),
+        }
+    }
 }
 
 /// Which way media flows, from the side of whoever says it (RFC 8866 section 6.7).
@@ -74,24 +131,73 @@ impl Direction {
     }
 }
 
+/// How we send digits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dtmf {
+    /// As RTP events (RFC 4733) of this payload type.
+    Rfc4733(u8),
+    /// In the bodies of SIP INFO requests: `dtmf::to_info`, not the session.
+    Info,
+    /// As tones.
+    Inband,
+}
+
 /// What offer and answer agreed on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Negotiated {
     /// What we send, and expect.
     pub codec: Codec,
-    /// Its RTP payload type.
+    /// Its RTP payload type, as they want to receive it.
     pub payload_type: u8,
-    /// The payload type of `telephone-event/8000` (RFC 4733), if they take it.
-    pub dtmf: Option<u8>,
+    /// The rate of its RTP timestamps, in Hz.
+    pub clock: u32,
+    /// Their `a=fmtp` for it; empty if there is none.
+    pub fmtp: String,
+    /// How digits are sent.
+    pub dtmf: Dtmf,
+    /// The rate in which an event's duration is counted, in Hz: [`Negotiated::clock`] unless they only know another.
+    pub event_clock: u32,
+    /// What a payload type means that they may send: what we listed, and what they list.
+    pub formats: Vec<(u8, Format)>,
     /// Where their RTP port is; an unspecified address (`c=0.0.0.0`) means on hold (RFC 3264 8.4).
     pub remote: SocketAddr,
     /// Where their RTCP port is: `a=rtcp` (RFC 3605), or the port above RTP.
     pub remote_rtcp: SocketAddr,
-    /// The packet length they ask for, in ms: 10 to 60; 20 if they ask for none or another. We send what of it is a
-    /// multiple of 20 ms, at least 20: `ptime` is a wish, everyone takes up to 200 ms (RFC 3551 4.2).
+    /// Whether RTCP goes over the RTP ports (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The packet length they ask for, in ms: 10 to 60 and no more than their `a=maxptime`; 20 if they ask for none
+    /// or another. `ptime` is a wish, everyone takes up to 200 ms (RFC 3551 4.2).
     pub ptime_ms: u8,
     /// From our side.
     pub direction: Direction,
+    /// The keys of both directions where media is encrypted.
+    pub crypto: Option<Crypto>,
+    /// What stands in the place of each m-line: `None` for ours, else what is refused. A later offer keeps the places
+    /// (RFC 3264 section 8).
+    pub places: Vec<Option<String>>,
+}
+
+/// What a payload type stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// Sound in this codec.
+    Audio(Codec),
+    /// `telephone-event` (RFC 4733), durations counted at this rate in Hz.
+    Event(u32),
+    /// Comfort noise (RFC 3389).
+    ComfortNoise,
+}
+
+impl Negotiated {
+    /// What a payload type stands for that they sent; `None` if it was not agreed on. Static types of codecs we know
+    /// are always taken.
+    pub fn format(&self, payload_type: u8) -> Option<Format> {
+        let listed = self.formats.iter().find(|(listed, _)| *listed == payload_type);
+        listed.map(|(_, format)| *format).or_else(|| match payload_type {
+            COMFORT_NOISE => Some(Format::ComfortNoise),
+            _ => Codec::from_payload_type(payload_type).map(Format::Audio),
+        })
+    }
 }
 
 /// Why a description cannot be used.
@@ -112,9 +218,18 @@ pub enum SdpError {
     /// The audio has port 0.
     #[error("the other side refuses audio (port 0)")]
     Refused,
-    /// The audio is not plain RTP.
-    #[error("the audio is not plain RTP: {0}, expected RTP/AVP")]
+    /// The audio goes over something we do not speak.
+    #[error("the audio is not plain RTP: {0}, expected RTP/AVP or RTP/SAVP")]
     Transport(String),
+    /// They ask for SRTP, we are not to encrypt.
+    #[error("the other side wants encrypted audio ({0}), and encryption is off here: set srtp to optional")]
+    Encrypted(String),
+    /// They give no keys, we are to encrypt.
+    #[error("the other side does not encrypt audio, and encryption is required here")]
+    NotEncrypted,
+    /// SRTP, but none of the keys can be used.
+    #[error("the other side encrypts audio with no key that can be used: a=crypto with one of {}", suites())]
+    NoKeys,
     /// None of our codecs is among theirs.
     #[error("no common codec: they speak {theirs}")]
     NoCommonCodec {
@@ -129,171 +244,8 @@ pub enum SdpError {
     Hostname(String),
 }
 
-/// Our offer: our codecs by preference, `telephone-event/8000` as 101, 20 ms.
-pub fn offer(local: &Local) -> String {
-    let formats = local.codecs.iter().map(|&codec| (codec.payload_type(), codec));
-    let mut sdp = session(local, "0 0");
-    audio(&mut sdp, local, "RTP/AVP", formats, Some(TELEPHONE_EVENT), local.direction);
-    sdp
-}
-
-/// Our answer to their offer, and what is thereby agreed on.
-///
-/// The first m-line of plain RTP audio that shares a codec with us is taken, all others are refused with port 0. The
-/// common codecs are listed in *their* order (RFC 3264 6.1), and the first of them is what we send. The direction
-/// mirrors theirs (or as much of it as [`Local::direction`] allows), `telephone-event` has their payload type.
-///
-/// # Errors
-/// Any [`SdpError`]; there is then nothing to answer but SIP's 488 (or 400 for what is no SDP).
-pub fn answer(offer: &[u8], local: &Local) -> Result<(String, Negotiated), SdpError> {
-    let offer = Description::parse(offer)?;
-    let (chosen, media) = choose(&offer, local)?;
-    let negotiated = agree(&offer, media, local)?;
-    let mut sdp = session(local, &offer.timing);
-    for (index, media) in offer.media.iter().enumerate() {
-        if index == chosen {
-            audio(&mut sdp, local, &media.proto, common(media, local), negotiated.dtmf, negotiated.direction);
-        } else {
-            line(&mut sdp, format_args!("m={} 0 {} {}", media.kind, media.proto, media.formats.join(" ")));
-        }
-    }
-    Ok((sdp, negotiated))
-}
-
-/// Their answer to our offer.
-///
-/// # Errors
-/// Any [`SdpError`]; the call is then to be ended (ACK and BYE).
-pub fn accept(local: &Local, answer: &[u8]) -> Result<Negotiated, SdpError> {
-    let answer = Description::parse(answer)?;
-    let (_, media) = choose(&answer, local)?;
-    agree(&answer, media, local)
-}
-
-/// The first m-line we can use; if there is none, what is wrong with the first audio.
-fn choose<'a>(description: &'a Description, local: &Local) -> Result<(usize, &'a Media), SdpError> {
-    let is_usable = |media: &Media| match media {
-        Media { port: 0, .. } => Err(SdpError::Refused),
-        Media { proto, .. } if !matches!(&proto[..], "RTP/AVP" | "RTP/AVPF") => {
-            Err(SdpError::Transport(proto.clone()))
-        }
-        _ if common(media, local).next().is_none() => Err(SdpError::NoCommonCodec { theirs: names(media) }),
-        _ => Ok(()),
-    };
-    let mut wrong = SdpError::NoAudio;
-    for (index, media) in description.media.iter().enumerate().filter(|(_, media)| media.kind == "audio") {
-        match is_usable(media) {
-            Ok(()) => return Ok((index, media)),
-            Err(error) if wrong == SdpError::NoAudio => wrong = error,
-            Err(_) => {}
-        }
-    }
-    Err(wrong)
-}
-
-/// Their formats that we speak, in their order.
-fn common(media: &Media, local: &Local) -> impl Iterator<Item = (u8, Codec)> + Clone {
-    media.payload_types().filter_map(|payload_type| {
-        let codec = match media.rtpmap(payload_type) {
-            Some(map) => Codec::from_name(&map.name).filter(|_| map.clock == crate::SAMPLE_RATE),
-            None => Codec::from_payload_type(payload_type),
-        }?;
-        local.codecs.contains(&codec).then_some((payload_type, codec))
-    })
-}
-
-/// Their formats by name, for people.
-fn names(media: &Media) -> String {
-    let name = |format: &String| {
-        let map = format.parse().ok().and_then(|payload_type| media.rtpmap(payload_type));
-        match (map, &format[..]) {
-            (Some(map), _) => map.name.clone(),
-            // Static types (RFC 3551 table 4) that are seen in the field.
-            (None, "0") => Codec::Pcmu.name().to_owned(),
-            (None, "8") => Codec::Pcma.name().to_owned(),
-            (None, "3") => "GSM".to_owned(),
-            (None, "9") => "G722".to_owned(),
-            (None, "18") => "G729".to_owned(),
-            (None, other) => other.to_owned(),
-        }
-    };
-    media.formats.iter().map(name).collect::<Vec<_>>().join(", ")
-}
-
-/// What their m-line says, seen from our side.
-fn agree(theirs: &Description, media: &Media, local: &Local) -> Result<Negotiated, SdpError> {
-    let (payload_type, codec) =
-        common(media, local).next().ok_or_else(|| SdpError::NoCommonCodec { theirs: names(media) })?;
-    let host = media.connection.as_ref().or(theirs.connection.as_ref()).ok_or(SdpError::NoAddress)?;
-    let address: IpAddr = host.parse().map_err(|_| SdpError::Hostname(host.clone()))?;
-    let (rtcp_port, rtcp_host) = media
-        .rtcp
-        .as_ref()
-        .filter(|(port, _)| *port != 0)
-        .cloned()
-        .unwrap_or((media.port.saturating_add(1), None));
-    let rtcp_address =
-        rtcp_host.and_then(|host| host.parse().ok()).filter(|host: &IpAddr| !host.is_unspecified());
-    let direction = media.direction.or(theirs.direction).unwrap_or_default();
-    let is_reachable = !address.is_unspecified();
-    Ok(Negotiated {
-        codec,
-        payload_type,
-        dtmf: media.payload_types().find(|&payload_type| {
-            media.rtpmap(payload_type).is_some_and(|map| {
-                map.name.eq_ignore_ascii_case("telephone-event") && map.clock == crate::SAMPLE_RATE
-            })
-        }),
-        remote: SocketAddr::new(address, media.port),
-        remote_rtcp: SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port),
-        ptime_ms: media.ptime.filter(|ptime| (10..=60).contains(ptime)).map_or(20, |ptime| ptime as u8),
-        direction: Direction::of(
-            local.direction.sends() && direction.receives() && is_reachable,
-            local.direction.receives() && direction.sends(),
-        ),
-    })
-}
-
-/// The session part of a description of ours.
-fn session(local: &Local, timing: &str) -> String {
-    let Local { addr, session_id, version, .. } = local;
-    let family = if addr.is_ipv4() { "IP4" } else { "IP6" };
-    let mut sdp = String::with_capacity(400);
-    line(&mut sdp, format_args!("v=0"));
-    line(&mut sdp, format_args!("o=- {session_id} {version} IN {family} {addr}"));
-    line(&mut sdp, format_args!("s=-"));
-    line(&mut sdp, format_args!("c=IN {family} {addr}"));
-    line(&mut sdp, format_args!("t={timing}"));
-    sdp
-}
-
-/// Our m-line.
-fn audio(
-    sdp: &mut String,
-    local: &Local,
-    proto: &str,
-    codecs: impl Iterator<Item = (u8, Codec)> + Clone,
-    dtmf: Option<u8>,
-    direction: Direction,
-) {
-    let formats: String =
-        codecs.clone().map(|(format, _)| format).chain(dtmf).map(|format| format!(" {format}")).collect();
-    line(sdp, format_args!("m=audio {} {proto}{formats}", local.port));
-    for (format, codec) in codecs {
-        line(sdp, format_args!("a=rtpmap:{format} {}/{}", codec.name(), crate::SAMPLE_RATE));
-    }
-    if let Some(dtmf) = dtmf {
-        line(sdp, format_args!("a=rtpmap:{dtmf} telephone-event/{}", crate::SAMPLE_RATE));
-        line(sdp, format_args!("a=fmtp:{dtmf} 0-15"));
-    }
-    line(sdp, format_args!("a=ptime:20"));
-    line(sdp, format_args!("a=rtcp:{}", local.port.saturating_add(1)));
-    line(sdp, format_args!("a={}", direction.name()));
-}
-
-fn line(sdp: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = write!(sdp, "{line}\r\n");
+fn suites() -> String {
+    crate::srtp::Suite::ALL.map(crate::srtp::Suite::name).join(", ")
 }
 
 #[cfg(test)]

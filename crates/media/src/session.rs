@@ -1,8 +1,10 @@
 //! One leg's media.
 
 mod latch;
+mod live;
 mod receive;
 mod report;
+mod segment;
 mod send;
 mod tape;
 
@@ -10,14 +12,18 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::live::Live;
 use self::receive::Receiver;
 use self::report::Reports;
+use self::segment::{Reel, Segment};
+pub use self::segment::{Rules, Why};
 use self::send::{Content, Item, Sender};
 use self::tape::Tape;
-use crate::dtmf::Dialling;
-use crate::sdp::{Direction, Negotiated};
+use crate::dtmf::{self, By, Dialling, DtmfError};
+use crate::sdp::{Direction, Dtmf, Negotiated};
+use crate::srtp::{self, Srtp};
 use crate::stats::mos;
-use crate::{Clip, DtmfError, Stats};
+use crate::{Clip, FRAME, Stats, rtp};
 
 /// How a leg's media starts.
 #[derive(Clone, Debug)]
@@ -46,6 +52,8 @@ pub struct Send {
     pub len: usize,
     /// Where they go.
     pub to: SocketAddr,
+    /// Whether from the RTP port; RTCP goes from its own unless both share one (RFC 5761).
+    pub from_rtp: bool,
 }
 
 /// What happened to the media.
@@ -60,12 +68,23 @@ pub enum Event {
         /// Whether it was played to its end.
         whole: bool,
     },
-    /// They pressed a key (RFC 4733).
+    /// They pressed a key.
     Digit {
         /// `0`-`9`, `*`, `#`, `A`-`D`.
         digit: char,
         /// How long it was pressed, in ms.
         ms: u16,
+        /// How it came.
+        by: By,
+    },
+    /// What [`Session::record_segment`] recorded is whole; [`Session::segment`] holds the rest of it.
+    Recorded {
+        /// The id it was begun with.
+        id: u32,
+        /// Its length in ms.
+        ms: u64,
+        /// Why it ended.
+        why: Why,
     },
     /// No RTP came for `for_`, at least as long as [`Setup::silence_after`]; said once until media comes again.
     Silent {
@@ -86,7 +105,16 @@ pub struct Session {
     direction: Direction,
     /// The address of the SDP is unspecified: RFC 2543's way to say hold.
     is_held: bool,
+    dtmf: Dtmf,
+    rtcp_mux: bool,
+    srtp: Option<Box<Srtp>>,
+    unauthentic: u64,
+    /// The sequence number of our first packet.
+    first: u16,
     echoes: bool,
+    live: Option<Box<Live>>,
+    segment: Option<Segment>,
+    reel: Reel,
     events: VecDeque<Event>,
 }
 
@@ -100,17 +128,31 @@ impl Session {
             tape: setup.record.then(Tape::default),
             direction: negotiated.direction,
             is_held: is_nowhere(negotiated.remote),
+            dtmf: negotiated.dtmf,
+            rtcp_mux: negotiated.rtcp_mux,
+            srtp: negotiated.crypto.as_ref().map(|crypto| Box::new(Srtp::new(crypto))),
+            unauthentic: 0,
+            first: setup.sequence,
             echoes: false,
+            live: None,
+            segment: None,
+            reel: Reel::default(),
             events: VecDeque::new(),
             reports: Reports::new(setup.cname, negotiated.remote_rtcp, now),
         }
     }
 
-    /// Takes over what a re-INVITE agreed on: address, codec, direction. Latching starts again; the stream of our
+    /// Takes over what a re-INVITE agreed on: address, codec, direction, keys. Latching starts again; the stream of our
     /// packets goes on, and so does the queue (digits are dropped if they are no longer taken).
     pub fn update(&mut self, negotiated: Negotiated, now: Instant) {
         self.direction = negotiated.direction;
         self.is_held = is_nowhere(negotiated.remote);
+        self.dtmf = negotiated.dtmf;
+        self.rtcp_mux = negotiated.rtcp_mux;
+        match (&mut self.srtp, &negotiated.crypto) {
+            (Some(srtp), Some(crypto)) => srtp.update(crypto),
+            (srtp, crypto) => *srtp = crypto.as_ref().map(|crypto| Box::new(Srtp::new(crypto))),
+        }
         self.sender.update(&negotiated, &mut self.events);
         self.receiver.update(&negotiated, now);
         self.reports.update(negotiated.remote_rtcp);
@@ -127,14 +169,56 @@ impl Session {
         self.sender.queue(Item { id, content: Content::Pause { samples } });
     }
 
-    /// Queues digits as RFC 4733 events, 100 ms each and 60 ms apart; `w` is half a second of pause.
+    /// Queues digits as agreed on, as RFC 4733 events or as tones: 100 ms each and 60 ms apart; `w` is half a second
+    /// of pause.
+    ///
+    /// # Errors
+    /// What is no digit; a leg whose digits go by SIP INFO, which is not the session's to send.
     pub fn digits(&mut self, id: u32, digits: &str, _now: Instant) -> Result<(), DtmfError> {
         let dialling = Dialling::new(digits)?;
-        if !self.sender.takes_digits() {
-            return Err(DtmfError::NotNegotiated);
-        }
-        self.sender.queue(Item { id, content: Content::Digits(dialling) });
+        let content = match self.dtmf {
+            Dtmf::Rfc4733(_) => Content::Digits(dialling),
+            Dtmf::Inband => Content::Clip { clip: dtmf::tones(digits)?, at: 0 },
+            Dtmf::Info => return Err(DtmfError::ByInfo),
+        };
+        self.sender.queue(Item { id, content });
         Ok(())
+    }
+
+    /// Takes a digit that came in a SIP INFO request ([`dtmf::from_info`]): it is an [`Event::Digit`] unless the same
+    /// keys already come another way.
+    pub fn info(&mut self, digit: char, ms: u16, now: Instant) {
+        self.receiver.press(digit, ms, now, &mut self.events);
+    }
+
+    /// Records what is heard by itself, once the queue is empty and the beep is over, until one of the rules ends it
+    /// with [`Event::Recorded`]. One that still runs is stopped first.
+    pub fn record_segment(&mut self, id: u32, rules: Rules) {
+        self.stop_segment();
+        self.segment = Some(Segment::new(id, rules));
+    }
+
+    /// Ends the segment that is being recorded, if any.
+    pub fn stop_segment(&mut self) {
+        self.end_segment(Why::Stopped);
+    }
+
+    fn end_segment(&mut self, why: Why) {
+        if let Some(segment) = self.segment.take() {
+            self.events.push_back(Event::Recorded { id: segment.id, ms: segment.ms(), why });
+        }
+    }
+
+    /// What the segment recorded since [`Session::clear_segment`]: mono, as heard.
+    ///
+    /// At most 4 s are kept, what comes then is counted in [`Stats::unrecorded`]: take it out once a second or more.
+    pub fn segment(&self) -> &[i16] {
+        self.reel.samples()
+    }
+
+    /// Forgets what the segment recorded.
+    pub fn clear_segment(&mut self) {
+        self.reel.clear();
     }
 
     /// Drops the queue; each id in it gets an [`Event::Played`] with `whole: false`.
@@ -147,28 +231,71 @@ impl Session {
         self.echoes = on;
     }
 
+    /// Whether to send what [`Session::feed`] brings while nothing is queued: fed with what another session has
+    /// [`heard`](Session::heard), and the other way round, two calls are joined, whatever their codecs.
+    pub fn live(&mut self, on: bool) {
+        self.live = on.then(|| Box::new(Live::new()));
+    }
+
+    /// Sound at 8 kHz to be sent with the next ticks, while live. At most 80 ms wait; of more the oldest is dropped,
+    /// and where none is there in time silence is sent.
+    pub fn feed(&mut self, samples: &[i16]) {
+        if let Some(live) = &mut self.live {
+            live.feed(samples);
+        }
+    }
+
     /// Takes a packet that came to the RTP port.
     ///
     /// We send to the address of the SDP until the first valid packet came, then to where it came from. Within the
     /// first second the source may change to the address of the SDP; packets of another are counted as foreign.
+    /// Of encrypted media only what is authentic counts, and may come from elsewhere at any time.
     pub fn handle_rtp(&mut self, packet: &[u8], from: SocketAddr, now: Instant) {
-        self.receiver.handle(packet, from, now, &mut self.events);
+        if rtp::is_rtcp(packet) {
+            self.handle_rtcp(packet, from, now);
+            return;
+        }
+        let is_authentic = self.srtp.is_some();
+        let packet = match &mut self.srtp {
+            None => packet,
+            Some(srtp) => match srtp.open_rtp(packet) {
+                Some(plain) => plain,
+                None => {
+                    self.unauthentic += 1;
+                    return;
+                }
+            },
+        };
+        self.receiver.handle(packet, from, is_authentic, now, &mut self.events);
     }
 
     /// Takes a packet that came to the RTCP port. Its source is latched onto as that of RTP is.
     pub fn handle_rtcp(&mut self, packet: &[u8], from: SocketAddr, now: Instant) {
-        self.reports.handle(packet, from, self.sender.ssrc(), now);
+        let is_authentic = self.srtp.is_some();
+        let packet = match &mut self.srtp {
+            None => packet,
+            Some(srtp) => match srtp.open_rtcp(packet) {
+                Some(plain) => plain,
+                None => {
+                    self.unauthentic += 1;
+                    return;
+                }
+            },
+        };
+        self.reports.handle(packet, from, is_authentic, self.sender.ssrc(), now);
     }
 
     /// One frame of 20 ms: plays out, records, notices silence, and writes the next RTP packet (clip, digit, echo or
-    /// silence) into `out`. `None` on hold, when we only receive, and while a packet of more than 20 ms fills.
-    /// On hold the queue waits.
+    /// silence) into `out`; [`Session::more`] may have another. `None` on hold, when we only receive, and while a
+    /// packet of more than 20 ms fills. On hold the queue waits.
     pub fn tick(&mut self, now: Instant, out: &mut [u8; 1500]) -> Option<Send> {
         self.receiver.tick(now, &mut self.events);
+        self.hear_segment();
         let may_send = matches!(self.direction, Direction::SendRecv | Direction::SendOnly) && !self.is_held;
         let len = if may_send {
-            let echo = self.echoes.then(|| self.receiver.heard());
-            self.sender.tick(echo, out, &mut self.events)
+            let live = self.unqueued();
+            let (room, _) = out.split_last_chunk_mut::<{ srtp::OVERHEAD }>()?;
+            self.sender.tick(live.as_ref(), room, &mut self.events)
         } else {
             self.sender.skip();
             None
@@ -176,7 +303,40 @@ impl Session {
         if let Some(tape) = &mut self.tape {
             tape.push(self.receiver.heard(), self.sender.sent());
         }
-        Some(Send { len: len?, to: self.receiver.remote() })
+        self.send_rtp(len?, out)
+    }
+
+    fn send_rtp(&mut self, len: usize, out: &mut [u8; 1500]) -> Option<Send> {
+        let len = match &mut self.srtp {
+            Some(srtp) => srtp.protect_rtp(out, len)?,
+            None => len,
+        };
+        Some(Send { len, to: self.receiver.remote(), from_rtp: true })
+    }
+
+    /// What is sent while nothing is queued: the beep, what is fed, what is heard.
+    fn unqueued(&mut self) -> Option<[i16; FRAME]> {
+        let fed = self.live.as_mut().map(|live| live.take());
+        let beep = self.segment.as_mut().filter(|_| self.sender.is_idle()).and_then(Segment::beep);
+        beep.or(fed).or_else(|| self.echoes.then(|| *self.receiver.heard()))
+    }
+
+    fn hear_segment(&mut self) {
+        let pressed = self.receiver.pressed();
+        let Some(segment) = &mut self.segment else { return };
+        if segment.is_beeping() || !self.sender.is_idle() {
+            return;
+        }
+        if let Some(why) = segment.hear(self.receiver.heard(), pressed, &mut self.reel) {
+            self.end_segment(why);
+        }
+    }
+
+    /// Another packet of the last tick: of 10 ms there are two. To be asked until there is none.
+    pub fn more(&mut self, out: &mut [u8; 1500]) -> Option<Send> {
+        let (room, _) = out.split_last_chunk_mut::<{ srtp::OVERHEAD }>()?;
+        let len = self.sender.full(room)?;
+        self.send_rtp(len, out)
     }
 
     /// Every 5 s (first after 2.5 s) a sender or receiver report with our name. `wall_ntp` is the wall clock of
@@ -189,7 +349,7 @@ impl Session {
         let (packets, _) = self.sender.counts();
         let reception = self.receiver.reception();
         let len = self.reports.poll(self.sender.ssrc(), info, packets, reception, now, out)?;
-        Some(Send { len, to: self.reports.remote() })
+        self.send_rtcp(len, out)
     }
 
     /// The RTCP BYE of the end (RFC 3550 6.6).
@@ -198,7 +358,16 @@ impl Session {
             return None;
         }
         let len = self.reports.bye(self.sender.ssrc(), out)?;
-        Some(Send { len, to: self.reports.remote() })
+        self.send_rtcp(len, out)
+    }
+
+    fn send_rtcp(&mut self, len: usize, out: &mut [u8; 1500]) -> Option<Send> {
+        let len = match &mut self.srtp {
+            Some(srtp) => srtp.protect_rtcp(out, len)?,
+            None => len,
+        };
+        let to = if self.rtcp_mux { self.receiver.remote() } else { self.reports.remote() };
+        Some(Send { len, to, from_rtp: self.rtcp_mux })
     }
 
     /// What happened, oldest first.
@@ -207,12 +376,22 @@ impl Session {
     }
 
     /// What was recorded since [`Session::clear_recorded`], interleaved: left what we heard as played out, right
-    /// what we sent as they decode it. Empty unless [`Setup::record`].
+    /// what we sent, before its encoding. Empty unless [`Setup::record`].
     ///
     /// Frame by frame the two channels belong to the same 20 ms; what is heard stands 30 to 60 ms after its arrival.
     /// At most 4 s are kept, what comes then is counted in [`Stats::unrecorded`]: take it out once a second or more.
     pub fn recorded(&mut self) -> &[i16] {
         self.tape.as_ref().map_or(&[], Tape::samples)
+    }
+
+    /// Records silence on both channels until [`Session::resume_recording`]: a card number is not for the record.
+    pub fn pause_recording(&mut self) {
+        self.tape.iter_mut().for_each(|tape| tape.is_paused = true);
+    }
+
+    /// Records again.
+    pub fn resume_recording(&mut self) {
+        self.tape.iter_mut().for_each(|tape| tape.is_paused = false);
     }
 
     /// Forgets what was recorded.
@@ -231,8 +410,13 @@ impl Session {
         (stats.packets_sent, stats.octets_sent) = self.sender.counts();
         self.receiver.count(&mut stats);
         self.reports.count(&mut stats);
-        stats.unrecorded = self.tape.as_ref().map_or(0, Tape::lost);
+        stats.unrecorded = self.tape.as_ref().map_or(0, Tape::lost) + self.reel.lost();
+        stats.unauthentic = self.unauthentic;
         let one_way = self.reports.round_trip().map_or(0.0, |trip| trip.as_secs_f32() * 500.0);
+        stats.remote_mos = self
+            .reports
+            .remote_loss(self.first, stats.packets_sent)
+            .map(|lost| mos(lost, one_way + OWN_DELAY_MS));
         stats.mos = self.receiver.missing().map_or(0.0, |missing| mos(missing, one_way + OWN_DELAY_MS));
         stats
     }

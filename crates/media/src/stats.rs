@@ -1,5 +1,10 @@
 //! What a leg's media was like: counters, jitter, an estimate of how it sounded.
 
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::SAMPLE_RATE;
+
 /// The state of a leg's media so far.
 #[derive(Clone, Copy, Default, Debug, PartialEq)]
 pub struct Stats {
@@ -19,6 +24,12 @@ pub struct Stats {
     pub late: u64,
     /// Packets (RTP and RTCP) from a source we do not listen to.
     pub foreign: u64,
+    /// Packets that were not encrypted with the key agreed on, or came once more.
+    pub unauthentic: u64,
+    /// Where their RTP comes from, and ours goes; `None` before the first packet.
+    pub source: Option<SocketAddr>,
+    /// When their last RTP packet came; `None` before the first.
+    pub last_heard: Option<Instant>,
     /// Packets that were no RTP or RTCP, of a payload type that was not agreed on, or stray in their sequence.
     pub invalid: u64,
     /// Interarrival jitter now, in ms (RFC 3550 A.8).
@@ -31,11 +42,38 @@ pub struct Stats {
     pub remote_lost: Option<u8>,
     /// The jitter they measured last, in ms.
     pub remote_jitter_ms: Option<f32>,
+    /// Estimated mean opinion score of what they received, 1 to 4.5, by their last report.
+    pub remote_mos: Option<f32>,
     /// Estimated mean opinion score of what we received, 1 to 4.5; 0 while there is nothing to judge.
     pub mos: f32,
     /// Recorded frames (1/8000 s) dropped because nobody took them out in time.
     pub unrecorded: u64,
 }
+
+/// Which way there was no sound, as far as packets tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OneWay {
+    /// We sent and nothing came: their packets do not reach us, or they send none.
+    NothingCame,
+    /// They say that nothing of ours arrived.
+    NothingArrived,
+}
+
+impl Stats {
+    /// Whether sound went one way only, over at least a second.
+    pub fn one_way(&self) -> Option<OneWay> {
+        if self.packets_sent >= A_SECOND && self.packets_received == 0 {
+            Some(OneWay::NothingCame)
+        } else if self.packets_sent >= A_SECOND && self.remote_lost == Some(u8::MAX) {
+            Some(OneWay::NothingArrived)
+        } else {
+            None
+        }
+    }
+}
+
+/// Packets of 20 ms in a second.
+const A_SECOND: u64 = 50;
 
 /// Estimated mean opinion score, 1 to 4.5, of G.711 heard with `loss` (0 to 1) of its packets missing at random and
 /// `delay_ms` from mouth to ear.
@@ -95,7 +133,7 @@ pub(crate) struct Reception {
     source: Option<Source>,
     expected_before: u64,
     received_before: u64,
-    max_jitter: u32,
+    max_jitter_ms: f32,
 }
 
 /// The sequence numbers of one SSRC. They are counted on from 65,536, so that the first may have predecessors.
@@ -113,6 +151,8 @@ struct Source {
     received_at_report: u64,
     /// Arrival less timestamp of the last packet, in timestamp units.
     transit: Option<u32>,
+    /// Timestamp units of a second.
+    clock: u32,
     /// In 1/16 timestamp units.
     jitter: u32,
 }
@@ -130,12 +170,17 @@ impl Source {
             expected_at_report: 0,
             received_at_report: 0,
             transit: None,
+            clock: SAMPLE_RATE,
             jitter: 0,
         }
     }
 
     fn expected(&self) -> u64 {
         self.highest - self.first + 1
+    }
+
+    fn jitter_ms(&self) -> f32 {
+        self.jitter as f32 / 16.0 * 1000.0 / self.clock as f32
     }
 
     fn receive(&mut self, sequence: u16) -> Arrival {
@@ -189,16 +234,19 @@ impl Reception {
         self.source = Some(Source::new(ssrc, sequence));
     }
 
-    /// Takes note of when an audio packet came; both in timestamp units (RFC 3550 A.8).
-    pub(crate) fn time(&mut self, timestamp: u32, arrival: u32) {
+    /// Takes note of when an audio packet came; both in timestamp units, of which `clock` make a second (RFC 3550 A.8).
+    pub(crate) fn time(&mut self, timestamp: u32, arrival: u32, clock: u32) {
         let Some(source) = &mut self.source else { return };
+        if source.clock != clock {
+            (source.clock, source.transit, source.jitter) = (clock, None, 0);
+        }
         let transit = arrival.wrapping_sub(timestamp);
         if let Some(last) = source.transit.replace(transit) {
             let difference = (transit.wrapping_sub(last) as i32).unsigned_abs();
             let jitter =
                 u64::from(source.jitter) + u64::from(difference) - (u64::from(source.jitter) + 8) / 16;
             source.jitter = jitter.min(u64::from(u32::MAX)) as u32;
-            self.max_jitter = self.max_jitter.max(source.jitter);
+            self.max_jitter_ms = self.max_jitter_ms.max(source.jitter_ms());
         }
     }
 
@@ -222,10 +270,9 @@ impl Reception {
         self.expected().saturating_sub(self.received())
     }
 
-    /// Jitter now and at its worst, in ms at 8 kHz.
+    /// Jitter now and at its worst, in ms.
     pub(crate) fn jitter_ms(&self) -> (f32, f32) {
-        let ms = |jitter: u32| jitter as f32 / 16.0 / 8.0;
-        (ms(self.source.as_ref().map_or(0, |source| source.jitter)), ms(self.max_jitter))
+        (self.source.as_ref().map_or(0.0, Source::jitter_ms), self.max_jitter_ms)
     }
 
     /// The block of our next report about this source; the interval of `fraction_lost` ends here.
@@ -314,12 +361,12 @@ mod tests {
         let (mut reception, _) = receive([0]);
         // Every other packet 10 ms late: the estimate tends to a difference of 10 ms.
         for n in 0..1000 {
-            reception.time(n * 160, n * 160 + n % 2 * 80);
+            reception.time(n * 160, n * 160 + n % 2 * 80, 8000);
         }
         let (jitter, max) = reception.jitter_ms();
         assert!((jitter - 10.0).abs() < 0.5, "{jitter}");
         assert!(max >= jitter);
-        (1000..1200).for_each(|n| reception.time(n * 160, n * 160));
+        (1000..1200).for_each(|n| reception.time(n * 160, n * 160, 8000));
         assert!(reception.jitter_ms().0 < 0.5);
         assert_eq!(reception.jitter_ms().1, max);
     }

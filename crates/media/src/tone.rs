@@ -1,6 +1,10 @@
 //! Tones: to make them, and to tell which is heard.
 
+mod country;
+
 use std::f32::consts::TAU;
+
+pub use self::country::{Tone, beep, tones};
 
 use crate::SAMPLE_RATE;
 
@@ -87,15 +91,23 @@ pub fn rms(samples: &[i16]) -> f32 {
 
 /// A sine of `hz` for `ms`, with amplitude `level` (0 to 1 of full scale).
 pub fn sine(hz: f32, ms: u32, level: f32) -> Vec<i16> {
-    let amplitude = level.clamp(0.0, 1.0) * f32::from(i16::MAX);
-    let turns_per_sample = f64::from(hz) / f64::from(SAMPLE_RATE);
-    (0..u64::from(ms) * u64::from(SAMPLE_RATE) / 1000)
-        .map(|n| {
-            // Whole turns are taken off in f64, so that a long tone does not lose its phase.
-            let turn = (n as f64 * turns_per_sample).fract() as f32;
-            (amplitude * (TAU * turn).sin()) as i16
-        })
-        .collect()
+    mix(&[(hz, level)], ms)
+}
+
+/// Several sines at once, each its frequency in Hz and its amplitude (0 to 1 of full scale).
+pub(crate) fn mix(sines: &[(f32, f32)], ms: u32) -> Vec<i16> {
+    let sample = |n: u64| {
+        let sum: f32 = sines
+            .iter()
+            .map(|(hz, level)| {
+                // Whole turns are taken off in f64, so that a long tone does not lose its phase.
+                let turn = (n as f64 * f64::from(*hz) / f64::from(SAMPLE_RATE)).fract() as f32;
+                level.clamp(0.0, 1.0) * (TAU * turn).sin()
+            })
+            .sum();
+        (sum.clamp(-1.0, 1.0) * f32::from(i16::MAX)) as i16
+    };
+    (0..u64::from(ms) * u64::from(SAMPLE_RATE) / 1000).map(sample).collect()
 }
 
 #[cfg(test)]

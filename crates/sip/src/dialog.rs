@@ -10,35 +10,38 @@ use crate::{Path, Transport};
 #[derive(Clone, Debug)]
 pub struct Dialog {
     pub call_id: String,
+    /// Whether the INVITE that made it was ours, and so the Call-ID.
+    pub is_ours: bool,
     /// Our From value, tag included.
-    local: String,
+    pub local: String,
     /// Their To value, tag included.
-    remote: String,
-    remote_tag: Option<String>,
-    local_cseq: u32,
-    remote_cseq: Option<u32>,
+    pub remote: String,
+    pub remote_tag: Option<String>,
+    /// The CSeq number of our last request.
+    pub local_cseq: u32,
+    pub remote_cseq: Option<u32>,
     /// Route values, next hop first.
-    route_set: Vec<String>,
-    remote_target: String,
+    pub route_set: Vec<String>,
+    pub remote_target: String,
     /// Our Contact value.
-    contact: String,
+    pub contact: String,
     /// The path the dialog was made on.
-    path: Path,
+    pub path: Path,
 }
 
 impl Dialog {
-    /// The dialog a 2xx to our INVITE makes. `request` is that INVITE.
+    /// The dialog an answer to our INVITE makes: an early one by 101 to 199, a confirmed one by 2xx. `request` is
+    /// that INVITE.
     pub fn from_answer(request: &View<'_>, answer: &View<'_>, path: Path) -> Option<Self> {
-        let mut route_set: Vec<String> = answer.values(Name::RecordRoute).map(str::to_owned).collect();
-        route_set.reverse();
         Some(Self {
             call_id: request.call_id()?.to_owned(),
+            is_ours: true,
             local: request.header(Name::From)?.to_owned(),
             remote: answer.header(Name::To)?.to_owned(),
             remote_tag: answer.to()?.tag().map(str::to_owned),
             local_cseq: request.cseq()?.number,
             remote_cseq: None,
-            route_set,
+            route_set: route_set_of(answer),
             remote_target: target(answer).or(request.request_uri())?.to_owned(),
             contact: request.header(Name::Contact)?.to_owned(),
             path,
@@ -51,6 +54,7 @@ impl Dialog {
         let from = invite.from()?;
         Some(Self {
             call_id: invite.call_id()?.to_owned(),
+            is_ours: false,
             local: format!("{};tag={tag}", invite.header(Name::To)?),
             remote: invite.header(Name::From)?.to_owned(),
             remote_tag: from.tag().map(str::to_owned),
@@ -63,9 +67,12 @@ impl Dialog {
         })
     }
 
-    /// Our Contact value.
-    pub fn contact(&self) -> &str {
-        &self.contact
+    /// Turns an early dialog into a confirmed one: the route set is learnt anew (RFC 3261 section 13.2.2.4).
+    pub fn confirm(&mut self, answer: &View<'_>) {
+        self.route_set = route_set_of(answer);
+        if let Some(target) = target(answer) {
+            target.clone_into(&mut self.remote_target);
+        }
     }
 
     /// Whether a request from the other side belongs to this dialog; our own tag was compared before.
@@ -107,11 +114,6 @@ impl Dialog {
     /// Counts a new request. ACK takes the number of its INVITE instead.
     pub fn next_cseq(&mut self) -> u32 {
         self.local_cseq += 1;
-        self.local_cseq
-    }
-
-    /// The CSeq number of our last request.
-    pub fn local_cseq(&self) -> u32 {
         self.local_cseq
     }
 
@@ -159,10 +161,23 @@ impl Dialog {
     }
 }
 
+/// The route set of a caller: the Record-Route of an answer backwards.
+fn route_set_of(answer: &View<'_>) -> Vec<String> {
+    let mut route_set: Vec<String> = answer.values(Name::RecordRoute).map(str::to_owned).collect();
+    route_set.reverse();
+    route_set
+}
+
 /// The URI of a message's Contact, if it is a SIP URI.
 pub fn target<'a>(view: &View<'a>) -> Option<&'a str> {
     let contact = view.contact()?;
     contact.sip_uri().is_ok().then_some(contact.uri)
+}
+
+/// Our From value, but for its tag.
+pub fn caller(display: Option<&str>, uri: &str) -> String {
+    let display = display.map(|name| lex::quote(name) + " ").unwrap_or_default();
+    format!("{display}<{uri}>")
 }
 
 /// Our Contact value on `path`.

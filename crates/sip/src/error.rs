@@ -65,4 +65,7 @@ pub enum Error {
     /// The status is outside the range the verb allows.
     #[error("status {0} cannot be sent here")]
     BadStatus(u16),
+    /// A field of a saved leg cannot be read.
+    #[error("a saved leg has a bad {0}")]
+    BadSaved(&'static str),
 }

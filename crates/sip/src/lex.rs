@@ -108,6 +108,23 @@ pub fn unquote(text: &str) -> String {
     said
 }
 
+/// `text` with its `%` escapes decoded; `None` if one is broken, or hides what would break out of a line.
+pub fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|text| !breaks_line(text))
+}
+
 /// `text` as a quoted string.
 pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -137,6 +154,20 @@ mod tests {
     fn quoted_strings_round_trip() {
         for text in ["", "plain", r#"a "b" \c"#, "ü"] {
             assert_eq!(unquote(&quote(text)), text);
+        }
+    }
+
+    #[test]
+    fn escapes() {
+        for (text, decoded) in [
+            ("a%20%2b%C3%BC", Some("a +ü")),
+            ("%", None),
+            ("%4", None),
+            ("%+4", None),
+            ("%0d%0a", None),
+            ("%ff", None),
+        ] {
+            assert_eq!(unescape(text).as_deref(), decoded, "{text}");
         }
     }
 

@@ -31,6 +31,8 @@ mod method;
 mod name_addr;
 mod params;
 mod reason;
+mod replaces;
+mod sabotage;
 mod timing;
 mod transaction;
 mod uri;
@@ -39,7 +41,8 @@ mod via;
 pub use builder::Builder;
 pub use check::Fault;
 pub use endpoint::{
-    By, Config, Ended, Endpoint, Event, Failure, FailureKind, Input, Invite, LegId, Output, Stats,
+    By, Config, Ended, Endpoint, Event, Failure, FailureKind, Input, Invite, LegId, Output, Refresher,
+    Reliable, Saved, SessionTimer, Stats,
 };
 pub use error::{Error, ParseError};
 pub use framer::{Frame, Framer};
@@ -49,6 +52,7 @@ pub use method::Method;
 pub use name_addr::NameAddr;
 pub use params::Params;
 pub use reason::{Reason, ReasonProtocol};
+pub use replaces::Replaces;
 pub use uri::{Host, Uri};
 pub use via::Via;
 

@@ -19,6 +19,11 @@ impl Timing {
         self.t1 * 64
     }
 
+    /// How long the user may take over the offer in an UPDATE or PRACK, which has 64 T1 for its answer.
+    pub fn patience(&self) -> Duration {
+        self.t1 * 32
+    }
+
     /// Timers I and K: how long retransmissions are absorbed.
     pub fn absorb(&self, transport: Transport) -> Duration {
         if transport.is_reliable() { Duration::ZERO } else { self.t4 }

@@ -50,13 +50,13 @@ impl Uploads {
         Self { folder, decoded: Arc::default() }
     }
 
-    /// Keeps a WAV or MP3 file of at most 10 MiB; answers its name, `uploads/audio_<ms>.mp3` or `.wav`.
+    /// Keeps a sound file of at most 10 MiB; answers its name, `uploads/audio_<ms>.` and `wav`, `mp3`, `flac` or `ogg`.
     pub async fn store(&self, bytes: Vec<u8>) -> Result<String, Refused> {
         let folder = self.folder.clone();
         blocking(move || {
             check_size(bytes.len() as u64)?;
             decode(bytes.clone())?;
-            let extension = if bytes.starts_with(b"RIFF") { "wav" } else { "mp3" };
+            let extension = Clip::extension(&bytes).unwrap_or("wav");
             write(&folder, &bytes, extension).map_err(|error| {
                 tracing::error!(%error, folder = %folder.display(), "an upload cannot be kept");
                 Refused::new(500, "upload_failed", "The file could not be stored.")

@@ -5,6 +5,9 @@ use super::*;
 const MINUTE: Duration = Duration::from_secs(60);
 
 const MP3: &[u8] = include_bytes!("../../tests/data/tone-1000hz-500ms.mp3");
+const VORBIS: &[u8] = include_bytes!("../../tests/data/tone-1000hz-500ms.ogg");
+const OPUS: &[u8] = include_bytes!("../../tests/data/tone-1000hz-500ms.opus");
+const FLAC: &[u8] = include_bytes!("../../tests/data/tone-1000hz-500ms.flac");
 
 /// A WAV file of 16 bits whose channels all play a sine of `hz` for `ms`.
 fn wav(rate: u32, channels: u16, hz: f32, ms: u32) -> Vec<u8> {
@@ -47,11 +50,81 @@ fn what_8_khz_cannot_hold_is_filtered_out() {
 }
 
 #[test]
-fn decodes_mp3() {
-    let clip = Clip::decode(MP3.to_vec(), MINUTE).expect("a clip");
-    assert!((0.45..0.65).contains(&clip.duration().as_secs_f64()), "{:?}", clip.duration());
-    let (hz, _) = tone::frequency(&clip.samples()[800..]).expect("a tone");
-    assert!((hz - 1000.0).abs() < 5.0, "{hz}");
+fn decodes_mp3_vorbis_opus_and_flac() {
+    for (name, file, slack) in
+        [("MP3", MP3, 0.15), ("Vorbis", VORBIS, 0.03), ("Opus", OPUS, 0.03), ("FLAC", FLAC, 0.0)]
+    {
+        let clip = Clip::decode(file.to_vec(), MINUTE).expect(name);
+        let off = clip.duration().as_secs_f64() - 0.5;
+        assert!(off.abs() <= slack + 0.001, "{name}: {:?}", clip.duration());
+        let (hz, level) = tone::frequency(&clip.samples()[800..]).expect(name);
+        assert!((hz - 1000.0).abs() < 5.0 && (level - 0.5).abs() < 0.03, "{name}: {hz} Hz at {level}");
+    }
+}
+
+/// A WAV file with this `fmt ` chunk around a tone whose samples `encode` writes.
+fn wav_of(format: u16, bits: u16, encode: impl Fn(f64) -> Vec<u8>) -> Vec<u8> {
+    let data: Vec<u8> = (0..8000)
+        .flat_map(|n| encode(0.5 * (std::f64::consts::TAU * 440.0 * f64::from(n) / 16_000.0).sin()))
+        .collect();
+    let mut file = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
+    file[4..8].copy_from_slice(&(38 + data.len() as u32).to_le_bytes());
+    file.extend(18u32.to_le_bytes());
+    file.extend([format.to_le_bytes(), 1u16.to_le_bytes()].concat());
+    file.extend([16_000u32.to_le_bytes(), (16_000 * u32::from(bits) / 8).to_le_bytes()].concat());
+    file.extend([(bits / 8).to_le_bytes(), bits.to_le_bytes()].concat());
+    file.extend([0, 0]);
+    file.extend(b"data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+#[test]
+fn decodes_wav_of_any_width() {
+    let whole = |scale: f64, bytes: usize| move |x: f64| ((x * scale) as i32).to_le_bytes()[..bytes].to_vec();
+    for (name, file) in [
+        ("8 bit", wav_of(1, 8, |x| vec![(x * 127.0 + 128.0) as u8])),
+        ("16 bit", wav_of(1, 16, whole(32_767.0, 2))),
+        ("24 bit", wav_of(1, 24, whole(8_388_607.0, 3))),
+        ("32 bit", wav_of(1, 32, whole(2_147_483_647.0, 4))),
+        ("32 bit float", wav_of(3, 32, |x| (x as f32).to_le_bytes().to_vec())),
+        ("64 bit float", wav_of(3, 64, |x| x.to_le_bytes().to_vec())),
+        ("A-law", wav_of(6, 8, |x| vec![crate::g711::encode_alaw((x * 32_767.0) as i16)])),
+        ("µ-law", wav_of(7, 8, |x| vec![crate::g711::encode_ulaw((x * 32_767.0) as i16)])),
+    ] {
+        let clip = Clip::decode(file, MINUTE).expect(name);
+        assert_eq!(clip.duration(), Duration::from_millis(500), "{name}");
+        let (hz, level) = tone::frequency(clip.samples()).expect(name);
+        assert!((hz - 440.0).abs() < 2.0 && (level - 0.5).abs() < 0.02, "{name}: {hz} Hz at {level}");
+    }
+}
+
+#[test]
+fn tables_that_would_fill_the_memory_are_refused_before_they_are_made() {
+    let vorbis = vorbis_headers(&[(1, 131_072); 256]);
+    assert!(!vorbis::is_modest(&vorbis), "32 dimensions");
+    assert!(vorbis::is_modest(&vorbis_headers(&[(8, 256); 40])));
+    // Those of a real encoder.
+    let setup = VORBIS.windows(7).position(|bytes| bytes == b"\x05vorbis").expect("a setup header");
+    assert!(vorbis::is_modest(&[&[0; 30], &VORBIS[setup..]].concat()));
+}
+
+/// The headers of Vorbis with codebooks of so many dimensions and entries, each in a few bytes.
+fn vorbis_headers(codebooks: &[(u32, u32)]) -> Vec<u8> {
+    let mut bits: Vec<bool> = vec![];
+    let mut put = |value: u32, count: u32| bits.extend((0..count).map(|n| value >> n & 1 == 1));
+    put(codebooks.len() as u32 - 1, 8);
+    for &(dimensions, entries) in codebooks {
+        let length = entries.ilog2();
+        for (value, count) in [(0x56_4342, 24), (dimensions, 16), (entries, 24), (1, 1), (length - 1, 5)] {
+            put(value, count);
+        }
+        put(entries, length + 1);
+        put(0, 4);
+    }
+    let bytes = bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit)));
+    [&[0; 30][..], b"\x05vorbis", &bytes.collect::<Vec<_>>()].concat()
 }
 
 #[test]
@@ -90,6 +163,8 @@ fn says_what_is_wrong_with_a_file() {
         ("zeros", vec![0; 5000], ClipError::NotAudio),
         ("sync without frames", [0xFF, 0xFB].repeat(3000), ClipError::NotAudio),
         ("header alone", b"RIFF\0\0\0\0WAVE".to_vec(), ClipError::NotAudio),
+        ("FLAC's header alone", b"fLaC".to_vec(), ClipError::NotAudio),
+        ("OGG's header alone", b"OggS".to_vec(), ClipError::NotAudio),
         ("WAV without samples", empty_wav, ClipError::Empty),
         ("too long", wav(8000, 1, 440.0, 1500), ClipError::TooLong { limit: Duration::from_secs(1) }),
     ] {
@@ -119,7 +194,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_decoded_or_refused(
-        head in prop_oneof![Just(&b"RIFF\xFF\0\0\0WAVEfmt "[..]), Just(&b"ID3\x04\0\0"[..]), Just(&b"\xFF\xFB\x90\0"[..])],
+        head in prop_oneof![Just(&b"RIFF\xFF\0\0\0WAVEfmt "[..]), Just(&b"ID3\x04\0\0"[..]), Just(&b"\xFF\xFB\x90\0"[..]), Just(&b"fLaC\0\0\0\x22"[..]), Just(&b"OggS\0\x02"[..])],
         bytes in proptest::collection::vec(any::<u8>(), 0..2000),
     ) {
         let _ = Clip::decode([head, &bytes].concat(), MINUTE);
@@ -127,11 +202,13 @@ proptest! {
 
     #[test]
     fn a_file_with_broken_bytes_is_decoded_or_refused(
-        is_mp3: bool, breaks in proptest::collection::vec((0usize..2000, any::<u8>()), 1..20),
+        which in 0usize..5, breaks in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..20),
     ) {
-        let mut bytes = if is_mp3 { MP3.to_vec() } else { wav(8000, 1, 440.0, 200) };
+        let mut bytes = [&wav(8000, 1, 440.0, 200), MP3, VORBIS, OPUS, FLAC][which].to_vec();
+        // Of a WAV file only the header can be broken.
+        let broken = if which == 0 { 60 } else { bytes.len() };
         for (at, byte) in breaks {
-            bytes[at % if is_mp3 { 2000 } else { 60 }] = byte;
+            bytes[at % broken] = byte;
         }
         let _ = Clip::decode(bytes, MINUTE);
     }

@@ -1,5 +1,6 @@
 //! Reading a session description (RFC 8866).
 
+use super::sdes::{self, Offered};
 use super::{Direction, SdpError};
 
 /// The longest description that is read, in bytes.
@@ -42,8 +43,16 @@ pub struct Media {
     pub rtpmaps: Vec<Rtpmap>,
     /// `a=ptime` in ms, if it is a whole number.
     pub ptime: Option<u16>,
+    /// `a=maxptime` in ms, if it is a whole number.
+    pub maxptime: Option<u16>,
     /// `a=rtcp`: port, and the address if it has one (RFC 3605).
     pub rtcp: Option<(u16, Option<String>)>,
+    /// `a=rtcp-mux` (RFC 5761).
+    pub rtcp_mux: bool,
+    /// `a=fmtp`: payload type and parameters.
+    pub(super) fmtps: Vec<(u8, String)>,
+    /// Those `a=crypto` (RFC 4568) that we can use.
+    pub(super) crypto: Vec<Offered>,
 }
 
 /// What a payload type stands for.
@@ -113,7 +122,11 @@ impl Media {
             direction: None,
             rtpmaps: Vec::new(),
             ptime: None,
+            maxptime: None,
             rtcp: None,
+            rtcp_mux: false,
+            fmtps: Vec::new(),
+            crypto: Vec::new(),
         })
     }
 
@@ -123,11 +136,20 @@ impl Media {
             self.direction = Some(direction);
             return;
         }
-        let Some((name, value)) = value.split_once(':') else { return };
+        let (name, value) = value.split_once(':').unwrap_or((value.trim(), ""));
         match name {
             "rtpmap" => self.rtpmaps.extend(Rtpmap::parse(value)),
             "ptime" => self.ptime = value.trim().parse().ok(),
+            "maxptime" => self.maxptime = value.trim().parse().ok(),
             "rtcp" => self.rtcp = rtcp(value),
+            "rtcp-mux" => self.rtcp_mux = true,
+            "fmtp" => {
+                let fmtp = value.trim().split_once(' ').and_then(|(payload_type, parameters)| {
+                    Some((payload_type.parse().ok()?, parameters.trim().to_owned()))
+                });
+                self.fmtps.extend(fmtp);
+            }
+            "crypto" => self.crypto.extend(sdes::parse(value)),
             _ => {}
         }
     }
@@ -135,6 +157,11 @@ impl Media {
     /// What a format stands for: by its `a=rtpmap`, else `None`.
     pub fn rtpmap(&self, payload_type: u8) -> Option<&Rtpmap> {
         self.rtpmaps.iter().find(|map| map.payload_type == payload_type)
+    }
+
+    /// The parameters of a format by its `a=fmtp`; empty if there is none.
+    pub fn fmtp(&self, payload_type: u8) -> &str {
+        self.fmtps.iter().find(|(known, _)| *known == payload_type).map_or("", |(_, parameters)| parameters)
     }
 
     /// The payload types among the formats, in their order.

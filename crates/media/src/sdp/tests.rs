@@ -3,15 +3,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod agreeing;
+
 fn local() -> Local {
-    Local {
-        addr: [192, 0, 2, 1].into(),
-        port: 16384,
-        codecs: vec![Codec::Pcmu, Codec::Pcma],
-        session_id: 7,
-        version: 1,
-        direction: Direction::SendRecv,
-    }
+    Local::new([192, 0, 2, 1].into(), 16384, vec![Codec::Pcmu, Codec::Pcma], 7)
 }
 
 /// A description with one m-line for audio, and these lines below it.
@@ -96,11 +91,27 @@ fn answers_in_their_order_with_their_event_type_and_refuses_the_rest() {
         Negotiated {
             codec: Codec::Pcma,
             payload_type: 8,
-            dtmf: Some(96),
+            clock: 8000,
+            fmtp: String::new(),
+            dtmf: Dtmf::Rfc4733(96),
+            event_clock: 8000,
+            formats: vec![
+                (8, Format::Audio(Codec::Pcma)),
+                (0, Format::Audio(Codec::Pcmu)),
+                (96, Format::Event(8000)),
+            ],
             remote: ([198, 51, 100, 2], 4000).into(),
             remote_rtcp: ([198, 51, 100, 4], 4100).into(),
+            rtcp_mux: false,
             ptime_ms: 40,
             direction: Direction::SendRecv,
+            crypto: None,
+            places: vec![
+                Some("video 0 RTP/AVP 96 97".to_owned()),
+                None,
+                Some("audio 0 RTP/AVP 0".to_owned()),
+                Some("image 0 udptl t38".to_owned()),
+            ],
         }
     );
 }
@@ -114,7 +125,10 @@ fn our_offer_and_our_answer_agree() {
     assert_eq!(at_callee.remote, ([192, 0, 2, 1], 16384).into());
     assert_eq!(at_caller.remote, ([192, 0, 2, 9], 20000).into());
     for negotiated in [at_caller, at_callee] {
-        assert_eq!((negotiated.codec, negotiated.payload_type, negotiated.dtmf), (Codec::Pcma, 8, Some(101)));
+        assert_eq!(
+            (negotiated.codec, negotiated.payload_type, negotiated.dtmf),
+            (Codec::Pcma, 8, Dtmf::Rfc4733(101))
+        );
         assert_eq!(negotiated.remote_rtcp.port(), negotiated.remote.port() + 1);
     }
 }
@@ -209,7 +223,7 @@ fn says_why_a_description_is_refused() {
     format with a control character: the SDP has a broken line: "m=audio 4000 RTP/AVP 0 \u{1}"
     no audio: the SDP has no audio
     port 0: the other side refuses audio (port 0)
-    SRTP: the audio is not plain RTP: RTP/SAVP, expected RTP/AVP
+    SRTP: the other side wants encrypted audio (RTP/SAVP), and encryption is off here: set srtp to optional
     other codecs: no common codec: they speak G729, opus, 97
     no address: the SDP does not say where to send to: no c= line
     host: the SDP names a host instead of an IP address: media.example.com
@@ -233,8 +247,20 @@ fn reads_the_descriptions_of_others() {
                     let lines =
                         sdp.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"m=")).count();
                     assert_eq!(description.media.len(), lines, "{name}");
-                    match answer(&sdp, &local()) {
-                        Ok((_, negotiated)) => format!("{:?}", negotiated.codec),
+                    let us = Local {
+                        codecs: Codec::ALL.to_vec(),
+                        srtp: Srtp::Optional(crate::srtp::Keys::new([1; crate::srtp::Keys::RANDOM])),
+                        ..local()
+                    };
+                    match answer(&sdp, &us) {
+                        Ok((_, negotiated)) => format!(
+                            "{} as {}, {:?}, {:?}{}",
+                            negotiated.codec.name(),
+                            negotiated.payload_type,
+                            negotiated.dtmf,
+                            negotiated.direction,
+                            if negotiated.crypto.is_some() { ", encrypted" } else { "" }
+                        ),
                         Err(error) => error.to_string(),
                     }
                 }
@@ -246,32 +272,32 @@ fn reads_the_descriptions_of_others() {
     verdicts.sort();
     assert_snapshot!(verdicts.join("\n"), @r"
     alac.sdp: the other side refuses audio (port 0)
-    baresip1.0.0-answer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
-    bfcp.sdp: no common codec: they speak G722
-    chromium156-offer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
+    baresip1.0.0-answer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP or RTP/SAVP
+    bfcp.sdp: G722 as 9, Inband, SendRecv
+    chromium156-offer.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP or RTP/SAVP
     dante-aes67.sdp: no common codec: they speak L24
-    extmap-encrypt.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
-    hacky.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
-    icelite.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
-    invalid.sdp: Pcmu
-    jsep.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
-    jssip.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    extmap-encrypt.sdp: the other side encrypts audio with no key that can be used: a=crypto with one of AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32
+    hacky.sdp: opus as 111, Rfc4733(126), RecvOnly, encrypted
+    icelite.sdp: the other side encrypts audio with no key that can be used: a=crypto with one of AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32
+    invalid.sdp: PCMU as 0, Inband, RecvOnly
+    jsep.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP or RTP/SAVP
+    jssip.sdp: opus as 111, Rfc4733(126), SendRecv, encrypted
     mediaclk-avbtp.sdp: no common codec: they speak L24
     mediaclk-ptp-v2-w-rate.sdp: no common codec: they speak L24
     mediaclk-ptp-v2.sdp: no common codec: they speak L24
     mediaclk-rtp.sdp: no common codec: they speak L24
-    normal.sdp: the audio is not plain RTP: RTP/SAVPF, expected RTP/AVP
+    normal.sdp: the other side encrypts audio with no key that can be used: a=crypto with one of AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_32
     onvif.sdp: the other side refuses audio (port 0)
-    rtcp-fb.sdp: no common codec: they speak opus, telephone-event
+    rtcp-fb.sdp: opus as 96, Rfc4733(101), SendRecv
     sctp-dtls-26.sdp: the SDP has no audio
-    simulcast.sdp: Pcmu
-    ssrc.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP
+    simulcast.sdp: PCMU as 0, Inband, SendRecv
+    ssrc.sdp: the audio is not plain RTP: UDP/TLS/RTP/SAVPF, expected RTP/AVP or RTP/SAVP
     st2022-6.sdp: the SDP has no audio
     st2110-20.sdp: the SDP has no audio
     tcp-active.sdp: the SDP has no audio
     tcp-passive.sdp: the SDP has no audio
-    ts-refclk-media.sdp: Pcmu
-    ts-refclk-sess.sdp: Pcmu
+    ts-refclk-media.sdp: PCMU as 0, Inband, SendOnly
+    ts-refclk-sess.sdp: PCMU as 0, Inband, SendOnly
     ");
 }
 
@@ -287,7 +313,10 @@ proptest! {
             prop_oneof![
                 "m=(audio|video) [0-9]{1,5} RTP/(AVP|SAVP)( [0-9]{1,3}){0,4}",
                 "c=IN IP[46] [0-9.:]{1,12}",
-                "a=(rtpmap|ptime|rtcp):[0-9]{1,5} ?[a-zA-Z/0-9]{0,10}",
+                "a=(rtpmap|ptime|maxptime|rtcp|fmtp):[0-9]{1,5} ?[a-zA-Z/0-9]{0,10}",
+                "a=rtpmap:[0-9]{1,3} (opus/48000/2|G722/8000|PCMA/8000|telephone-event/(8000|48000))",
+                "a=crypto:[0-9] AES_CM_128_HMAC_SHA1_(80|32) inline:[A-Za-z0-9+/]{40}(.1:1)?",
+                "a=rtcp-mux",
                 "a=(sendonly|recvonly|inactive|sendrecv)",
                 "[a-z]=.{0,20}",
             ],
@@ -295,7 +324,16 @@ proptest! {
         ),
     ) {
         let sdp = format!("v=0\r\n{}\r\n", lines.join("\r\n"));
-        if let Ok((ours, negotiated)) = answer(sdp.as_bytes(), &local()) {
+        let us = Local {
+            codecs: Codec::ALL.to_vec(),
+            srtp: Srtp::Optional(crate::srtp::Keys::new([1; crate::srtp::Keys::RANDOM])),
+            ..local()
+        };
+        let _ = accept(&us, sdp.as_bytes());
+        if let Ok((ours, negotiated)) = answer(sdp.as_bytes(), &us) {
+            let again = reoffer(&us, &negotiated);
+            let again = Description::parse(again.as_bytes()).unwrap();
+            prop_assert_eq!(again.media.len(), negotiated.places.len());
             let theirs = Description::parse(sdp.as_bytes()).unwrap();
             let ours = Description::parse(ours.as_bytes()).unwrap();
             // RFC 3264 section 6: as many m-lines, of the same kinds.

@@ -10,7 +10,7 @@ const UNDECIDED: Duration = Duration::from_secs(1);
 ///
 /// Until then packets go to the address of the SDP. Afterwards only that source is listened to; should it not be
 /// the one of the SDP, that one may still take over within the first second (a stray packet came first). Later
-/// nobody can steal the stream.
+/// nobody can steal the stream; only who proves by SRTP to be the same one may move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Latch {
     described: SocketAddr,
@@ -27,8 +27,13 @@ impl Latch {
         self.found.map_or(self.described, |(found, _)| found)
     }
 
-    /// Whether to take a valid packet from there.
-    pub(super) fn admits(&mut self, from: SocketAddr, now: Instant) -> bool {
+    /// The source that is listened to, once there is one.
+    pub(super) fn found(&self) -> Option<SocketAddr> {
+        self.found.map(|(found, _)| found)
+    }
+
+    /// Whether to take a valid packet from there. One that is `authentic` by SRTP is always taken.
+    pub(super) fn admits(&mut self, from: SocketAddr, is_authentic: bool, now: Instant) -> bool {
         match self.found {
             None => {
                 self.found = Some((from, now));
@@ -38,6 +43,10 @@ impl Latch {
             Some((_, since))
                 if from == self.described && now.saturating_duration_since(since) <= UNDECIDED =>
             {
+                self.found = Some((from, since));
+                true
+            }
+            Some((_, since)) if is_authentic => {
                 self.found = Some((from, since));
                 true
             }

@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::Event;
 use super::latch::Latch;
-use crate::jitter::{Placed, Playout};
-use crate::sdp::{self, Direction, Negotiated};
+use crate::dtmf::{self, By, Detector, Floor};
+use crate::jitter::{Arrived, Placed, Playout};
+use crate::sdp::{Direction, Dtmf, Format, Negotiated};
 use crate::stats::{Arrival, Reception};
-use crate::{Codec, FRAME, Stats, dtmf, rtp};
+use crate::{FRAME, Stats, rtp};
+
+/// The level of comfort noise that is none, in -dBov.
+const SILENCE: u8 = 127;
 
 /// The receiving half of a session.
 pub(super) struct Receiver {
@@ -17,14 +21,17 @@ pub(super) struct Receiver {
     reception: Reception,
     playout: Playout,
     digits: dtmf::Receiver,
-    codec: Codec,
-    payload_type: u8,
-    dtmf: Option<u8>,
-    direction: Direction,
+    /// Listens for tones where digits do not come as events.
+    detector: Option<Box<Detector>>,
+    floor: Floor,
+    /// What the payload types mean.
+    negotiated: Negotiated,
     /// Arrival times are counted from here.
     start: Instant,
     /// When the last packet came, or could first have come.
     last: Instant,
+    /// When a packet really came.
+    last_heard: Option<Instant>,
     silence_after: Option<Duration>,
     has_told_silence: bool,
     has_media: bool,
@@ -37,25 +44,19 @@ pub(super) struct Receiver {
     heard: [i16; FRAME],
 }
 
-/// What a payload type stands for.
-enum Payload {
-    Audio(Codec),
-    Event,
-}
-
 impl Receiver {
     pub(super) fn new(negotiated: &Negotiated, silence_after: Option<Duration>, now: Instant) -> Self {
         Self {
             latch: Latch::new(negotiated.remote),
             reception: Reception::default(),
-            playout: Playout::new(),
+            playout: Playout::new(negotiated.codec),
             digits: dtmf::Receiver::default(),
-            codec: negotiated.codec,
-            payload_type: negotiated.payload_type,
-            dtmf: negotiated.dtmf,
-            direction: negotiated.direction,
+            detector: detector(negotiated),
+            floor: Floor::default(),
+            negotiated: negotiated.clone(),
             start: now,
             last: now,
+            last_heard: None,
             silence_after,
             has_told_silence: false,
             has_media: false,
@@ -72,10 +73,9 @@ impl Receiver {
     /// Goes on as newly agreed: who sends is found out again.
     pub(super) fn update(&mut self, negotiated: &Negotiated, now: Instant) {
         self.latch = Latch::new(negotiated.remote);
-        self.codec = negotiated.codec;
-        self.payload_type = negotiated.payload_type;
-        self.dtmf = negotiated.dtmf;
-        self.direction = negotiated.direction;
+        self.detector = detector(negotiated);
+        self.negotiated = negotiated.clone();
+        self.playout.prepare(negotiated.codec);
         self.last = now;
         self.has_told_silence = false;
     }
@@ -84,16 +84,17 @@ impl Receiver {
         &mut self,
         bytes: &[u8],
         from: SocketAddr,
+        is_authentic: bool,
         now: Instant,
         events: &mut VecDeque<Event>,
     ) {
-        let Some((packet, kind)) = rtp::Packet::parse(bytes)
-            .and_then(|packet| Some((packet, self.kind(packet.header.payload_type)?)))
+        let Some((packet, format)) = rtp::Packet::parse(bytes)
+            .and_then(|packet| Some((packet, self.negotiated.format(packet.header.payload_type)?)))
         else {
             self.invalid += 1;
             return;
         };
-        if !self.latch.admits(from, now) {
+        if !self.latch.admits(from, is_authentic, now) {
             self.foreign += 1;
             return;
         }
@@ -110,6 +111,7 @@ impl Receiver {
         self.packets += 1;
         self.octets += payload.len() as u64;
         self.last = now;
+        self.last_heard = Some(now);
         self.has_told_silence = false;
         if !std::mem::replace(&mut self.has_media, true) {
             events.push_back(Event::FirstMedia);
@@ -118,50 +120,64 @@ impl Receiver {
             self.duplicates += 1;
             return;
         }
-        match kind {
-            Payload::Audio(codec) => {
-                self.reception.time(header.timestamp, self.clock(now));
-                let samples = payload.iter().map(|&byte| codec.decode(byte));
-                if self.playout.insert(header.timestamp, header.marker, samples) == Placed::Late {
-                    self.late += 1;
+        match format {
+            Format::Audio(codec) => {
+                let clock = codec.clock();
+                self.reception.time(header.timestamp, self.arrival(now, clock), clock);
+                let packet = Arrived {
+                    codec,
+                    sequence: header.sequence,
+                    timestamp: header.timestamp,
+                    talkspurt: header.marker,
+                };
+                match self.playout.insert(packet, payload) {
+                    Placed::InTime => {}
+                    Placed::Late => self.late += 1,
+                    Placed::Broken => self.invalid += 1,
                 }
             }
-            Payload::Event => self
-                .digits
-                .receive(payload, header.timestamp, |digit, ms| events.push_back(Event::Digit { digit, ms })),
+            Format::Event(clock) => {
+                // While a key is pressed there is no sound.
+                self.playout.pause(SILENCE);
+                let floor = &mut self.floor;
+                self.digits.receive(payload, header.timestamp, clock, |digit, ms| {
+                    press(floor, events, digit, ms, By::Rfc4733, now);
+                });
+            }
+            Format::ComfortNoise => self.playout.pause(payload.first().map_or(SILENCE, |level| level & 0x7F)),
         }
+    }
+
+    /// A digit that came by SIP INFO.
+    pub(super) fn press(&mut self, digit: char, ms: u16, now: Instant, events: &mut VecDeque<Event>) {
+        press(&mut self.floor, events, digit, ms, By::Info, now);
+    }
+
+    /// The digits that came since this was last asked.
+    pub(super) fn pressed(&mut self) -> impl Iterator<Item = char> + use<> {
+        self.floor.pressed()
     }
 
     /// Plays out one frame, and notices silence.
     pub(super) fn tick(&mut self, now: Instant, events: &mut VecDeque<Event>) {
         self.playout.play(&mut self.heard);
-        self.digits.tick(|digit, ms| events.push_back(Event::Digit { digit, ms }));
+        let floor = &mut self.floor;
+        self.digits.tick(|digit, ms| press(floor, events, digit, ms, By::Rfc4733, now));
+        if let Some(detector) = &mut self.detector {
+            detector.listen(&self.heard, |digit, ms| press(floor, events, digit, ms, By::Inband, now));
+        }
         let silent = now.saturating_duration_since(self.last);
         // On hold nobody is expected to send.
-        let is_expected = self.direction == Direction::SendRecv;
+        let is_expected = self.negotiated.direction == Direction::SendRecv;
         if is_expected && !self.has_told_silence && self.silence_after.is_some_and(|after| silent >= after) {
             self.has_told_silence = true;
             events.push_back(Event::Silent { for_: silent });
         }
     }
 
-    /// Beside what was agreed on, what we offer is always taken: an answer may list both laws of G.711, and one with
-    /// a type of its own for events is to be sent that but may send ours (RFC 3264 6.1).
-    fn kind(&self, payload_type: u8) -> Option<Payload> {
-        if Some(payload_type) == self.dtmf {
-            Some(Payload::Event)
-        } else if payload_type == self.payload_type {
-            Some(Payload::Audio(self.codec))
-        } else if payload_type == sdp::TELEPHONE_EVENT && self.dtmf.is_some() {
-            Some(Payload::Event)
-        } else {
-            Codec::from_payload_type(payload_type).map(Payload::Audio)
-        }
-    }
-
-    /// `now` in timestamp units (8 kHz).
-    fn clock(&self, now: Instant) -> u32 {
-        (now.saturating_duration_since(self.start).as_micros() / 125) as u32
+    /// `now` in timestamp units, of which `clock` make a second.
+    fn arrival(&self, now: Instant, clock: u32) -> u32 {
+        (now.saturating_duration_since(self.start).as_micros() * u128::from(clock) / 1_000_000) as u32
     }
 
     pub(super) fn remote(&self) -> SocketAddr {
@@ -184,6 +200,8 @@ impl Receiver {
 
     /// Puts what is counted here into `stats`.
     pub(super) fn count(&self, stats: &mut Stats) {
+        stats.source = self.latch.found();
+        stats.last_heard = self.last_heard;
         stats.packets_received = self.packets;
         stats.octets_received = self.octets;
         stats.lost = self.reception.lost();
@@ -192,5 +210,17 @@ impl Receiver {
         stats.foreign += self.foreign;
         stats.invalid += self.invalid;
         (stats.jitter_ms, stats.max_jitter_ms) = self.reception.jitter_ms();
+    }
+}
+
+/// Listens for tones unless digits come as events.
+fn detector(negotiated: &Negotiated) -> Option<Box<Detector>> {
+    (!matches!(negotiated.dtmf, Dtmf::Rfc4733(_))).then(|| Box::new(Detector::new()))
+}
+
+/// Reports a digit if it came in the way that counts.
+fn press(floor: &mut Floor, events: &mut VecDeque<Event>, digit: char, ms: u16, by: By, now: Instant) {
+    if floor.admits(digit, by, now) {
+        events.push_back(Event::Digit { digit, ms, by });
     }
 }

@@ -61,12 +61,19 @@ impl Reports {
     }
 
     /// Takes a compound packet; `ssrc` is ours.
-    pub(super) fn handle(&mut self, compound: &[u8], from: SocketAddr, ssrc: u32, now: Instant) {
+    pub(super) fn handle(
+        &mut self,
+        compound: &[u8],
+        from: SocketAddr,
+        is_authentic: bool,
+        ssrc: u32,
+        now: Instant,
+    ) {
         let Some(packets) = rtcp::parse(compound) else {
             self.invalid += 1;
             return;
         };
-        if !self.latch.admits(from, now) {
+        if !self.latch.admits(from, is_authentic, now) {
             self.foreign += 1;
             return;
         }
@@ -126,6 +133,15 @@ impl Reports {
         let (last_report, held) =
             self.theirs.map_or((0, 0), |(ntp, came)| (ntp, short(now.saturating_duration_since(came))));
         reception.report(last_report, held)
+    }
+
+    /// The share of our packets they lost so far, 0 to 1, by their last report; we began with the sequence number
+    /// `first`.
+    pub(super) fn remote_loss(&self, first: u16, packets_sent: u64) -> Option<f32> {
+        let block = self.about_us?;
+        let expected = u64::from(block.highest_sequence.wrapping_sub(u32::from(first))) + 1;
+        let expected = expected.min(packets_sent);
+        (expected > 0).then(|| (block.lost.max(0) as f32 / expected as f32).min(1.0))
     }
 
     /// Puts what is known here into `stats`.

@@ -3,13 +3,20 @@
 use std::collections::VecDeque;
 
 use super::{Event, Setup};
+use crate::codec::Encoder;
 use crate::dtmf::{Dialling, Step};
 use crate::rtcp::SenderInfo;
-use crate::sdp::Negotiated;
-use crate::{Clip, Codec, FRAME, rtp};
+use crate::sdp::{Dtmf, Negotiated};
+use crate::{Clip, Codec, FRAME, SAMPLE_RATE, rtp};
 
-/// The longest packet we send, in frames: 60 ms.
-const MAX_FRAMES: usize = 3;
+/// The packet lengths we send, in ms.
+const PTIMES: std::ops::RangeInclusive<usize> = 10..=60;
+
+/// The longest payload: a second Opus packet of the worst case would not fit.
+const MAX_PAYLOAD: usize = 1275;
+
+/// Samples that may wait: a packet of 60 ms that lacks 10, and a frame.
+const MAX_WAITING: usize = 400 + FRAME;
 
 /// Something queued.
 pub(super) struct Item {
@@ -33,18 +40,21 @@ pub(super) struct Sender {
     /// Of the next frame.
     timestamp: u32,
     codec: Codec,
+    fmtp: String,
+    encoder: Encoder,
     payload_type: u8,
     dtmf: Option<u8>,
+    event_clock: u32,
     queue: VecDeque<Item>,
-    /// The packet that is being filled, and the bytes it has and is to have.
-    packet: [u8; FRAME * MAX_FRAMES],
+    /// What waits for a packet to be full, how much that is, and how many samples a packet has.
+    waiting: [i16; MAX_WAITING],
     filled: usize,
     size: usize,
     /// Whether the next audio packet is the first, or the first after a gap.
     starts_talkspurt: bool,
     packets: u64,
     octets: u64,
-    /// The last frame as they will hear it.
+    /// The last frame.
     sent: [i16; FRAME],
 }
 
@@ -55,10 +65,13 @@ impl Sender {
             sequence: setup.sequence,
             timestamp: setup.timestamp,
             codec: setup.negotiated.codec,
+            fmtp: setup.negotiated.fmtp.clone(),
+            encoder: Encoder::new(setup.negotiated.codec, &setup.negotiated.fmtp),
             payload_type: setup.negotiated.payload_type,
-            dtmf: setup.negotiated.dtmf,
+            dtmf: None,
+            event_clock: setup.negotiated.event_clock,
             queue: VecDeque::new(),
-            packet: [0; FRAME * MAX_FRAMES],
+            waiting: [0; MAX_WAITING],
             filled: 0,
             size: FRAME,
             starts_talkspurt: true,
@@ -71,11 +84,18 @@ impl Sender {
     }
 
     fn agree(&mut self, negotiated: &Negotiated) {
-        self.codec = negotiated.codec;
+        if (self.codec, &self.fmtp) != (negotiated.codec, &negotiated.fmtp) {
+            self.encoder = Encoder::new(negotiated.codec, &negotiated.fmtp);
+            self.codec = negotiated.codec;
+            self.fmtp.clone_from(&negotiated.fmtp);
+        }
         self.payload_type = negotiated.payload_type;
-        self.dtmf = negotiated.dtmf;
-        // A packet holds whole frames of 20 ms: what they ask for, rounded down.
-        self.size = (usize::from(negotiated.ptime_ms) / 20).clamp(1, MAX_FRAMES) * FRAME;
+        self.dtmf = match negotiated.dtmf {
+            Dtmf::Rfc4733(payload_type) => Some(payload_type),
+            Dtmf::Info | Dtmf::Inband => None,
+        };
+        self.event_clock = negotiated.event_clock;
+        self.size = packet_samples(negotiated);
         self.filled = 0;
     }
 
@@ -97,15 +117,17 @@ impl Sender {
         self.queue.push_back(item);
     }
 
-    pub(super) fn takes_digits(&self) -> bool {
-        self.dtmf.is_some()
+    /// Whether nothing is queued.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
     }
 
     pub(super) fn stop(&mut self, events: &mut VecDeque<Event>) {
         events.extend(self.queue.drain(..).map(|item| Event::Played { id: item.id, whole: false }));
     }
 
-    /// One frame; the packet it completes, if any. `echo` is sent when nothing is queued.
+    /// One frame; the packet it completes, if any (of 10 ms it is two: [`Sender::full`] has the other). `echo` is sent
+    /// when nothing is queued.
     pub(super) fn tick(
         &mut self,
         echo: Option<&[i16; FRAME]>,
@@ -113,22 +135,23 @@ impl Sender {
         events: &mut VecDeque<Event>,
     ) -> Option<usize> {
         self.sent.fill(0);
-        let len = match self.dial(events) {
+        match self.dial(events) {
             Some(Step::Event { payload, frames_ago }) => {
-                self.write_event(payload.to_bytes(), frames_ago, out)
+                let payload = payload.at(self.event_clock);
+                let len = self.write_event(payload.to_bytes(), frames_ago, out);
+                self.pass();
+                return len;
             }
-            Some(Step::Silence) => self.write_audio([0; FRAME], out),
-            None => {
-                let mut frame = [0; FRAME];
-                match echo.filter(|_| self.queue.is_empty()) {
-                    Some(heard) => frame = *heard,
-                    None => self.fill(&mut frame, events),
-                }
-                self.write_audio(frame, out)
-            }
-        };
-        self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
-        len
+            Some(Step::Silence) => {}
+            None => match echo.filter(|_| self.queue.is_empty()) {
+                Some(heard) => self.sent = *heard,
+                None => self.fill(events),
+            },
+        }
+        self.waiting.iter_mut().skip(self.filled).zip(self.sent).for_each(|(to, from)| *to = from);
+        self.filled = (self.filled + FRAME).min(MAX_WAITING);
+        self.pass();
+        self.full(out)
     }
 
     /// One frame in which nothing may be sent: the clock goes on, the queue waits.
@@ -136,7 +159,17 @@ impl Sender {
         self.sent.fill(0);
         self.filled = 0;
         self.starts_talkspurt = true;
-        self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
+        self.pass();
+    }
+
+    /// A frame's time goes by.
+    fn pass(&mut self) {
+        self.timestamp = self.timestamp.wrapping_add(FRAME as u32 * self.unit());
+    }
+
+    /// Timestamp units of a sample.
+    fn unit(&self) -> u32 {
+        self.codec.clock() / SAMPLE_RATE
     }
 
     /// The next step of the digits at the head of the queue. They start only where a packet of audio ends.
@@ -153,8 +186,8 @@ impl Sender {
     }
 
     /// Fills a frame from the queue, without a gap from one item to the next.
-    fn fill(&mut self, frame: &mut [i16; FRAME], events: &mut VecDeque<Event>) {
-        let mut rest = &mut frame[..];
+    fn fill(&mut self, events: &mut VecDeque<Event>) {
+        let mut rest = &mut self.sent[..];
         while let Some(Item { id, content }) = self.queue.front_mut() {
             let (taken, is_over) = match content {
                 Content::Clip { clip, at } => {
@@ -180,27 +213,27 @@ impl Sender {
         }
     }
 
-    fn write_audio(&mut self, frame: [i16; FRAME], out: &mut [u8]) -> Option<usize> {
-        let codec = self.codec;
-        let bytes = self.packet.iter_mut().skip(self.filled);
-        for ((byte, sent), sample) in bytes.zip(&mut self.sent).zip(frame) {
-            *byte = codec.encode(sample);
-            *sent = codec.decode(*byte);
-        }
-        self.filled += FRAME;
+    /// Writes the next packet that is full, if any.
+    pub(super) fn full(&mut self, out: &mut [u8]) -> Option<usize> {
         if self.filled < self.size {
             return None;
         }
-        let filled = std::mem::take(&mut self.filled);
         let header = rtp::Header {
             marker: std::mem::take(&mut self.starts_talkspurt),
             payload_type: self.payload_type,
             sequence: self.next_sequence(),
-            // That of the packet's first frame.
-            timestamp: self.timestamp.wrapping_sub((filled - FRAME) as u32),
+            // That of the first sample that waits.
+            timestamp: self.timestamp.wrapping_sub(self.filled as u32 * self.unit()),
             ssrc: self.ssrc,
         };
-        let len = header.write(self.packet.get(..filled)?, out)?;
+        let samples = self.waiting.get(..self.size)?;
+        let (start, room) = out.split_at_mut_checked(rtp::HEADER)?;
+        let room_len = room.len().min(MAX_PAYLOAD);
+        let payload = self.encoder.encode(samples, room.get_mut(..room_len)?);
+        self.waiting.copy_within(self.size..self.filled, 0);
+        self.filled -= self.size;
+        start.copy_from_slice(&header.to_bytes());
+        let len = rtp::HEADER + payload?;
         self.count(len);
         Some(len)
     }
@@ -211,7 +244,7 @@ impl Sender {
             marker: frames_ago == 0,
             payload_type: self.dtmf?,
             sequence: self.next_sequence(),
-            timestamp: self.timestamp.wrapping_sub(frames_ago * FRAME as u32),
+            timestamp: self.timestamp.wrapping_sub(frames_ago * FRAME as u32 * self.unit()),
             ssrc: self.ssrc,
         };
         let len = header.write(&payload, out)?;
@@ -234,7 +267,7 @@ impl Sender {
         self.ssrc
     }
 
-    /// The last frame as they will hear it; silence where nothing was sent.
+    /// The last frame, before its encoding; silence where nothing was sent.
     pub(super) fn sent(&self) -> &[i16; FRAME] {
         &self.sent
     }
@@ -253,4 +286,15 @@ impl Sender {
             octets: self.octets as u32,
         }
     }
+}
+
+/// Samples of the packets they ask for, in steps of 10 ms. Opus knows no packets of 30 and 50 ms.
+fn packet_samples(negotiated: &Negotiated) -> usize {
+    let ms = usize::from(negotiated.ptime_ms).clamp(*PTIMES.start(), *PTIMES.end());
+    let tens = match (negotiated.codec, ms / 10) {
+        (Codec::Opus, 3) => 2,
+        (Codec::Opus, 5) => 4,
+        (_, tens) => tens,
+    };
+    tens * FRAME / 2
 }

@@ -9,6 +9,8 @@ const MAX: usize = 4 * 8000 * 2;
 #[derive(Debug, Default)]
 pub(super) struct Tape {
     samples: Vec<i16>,
+    /// While paused silence is recorded, so that the time stays true.
+    pub(super) is_paused: bool,
     lost: u64,
 }
 
@@ -17,6 +19,10 @@ impl Tape {
     pub(super) fn push(&mut self, heard: &[i16; FRAME], sent: &[i16; FRAME]) {
         if self.samples.len() + 2 * FRAME > MAX {
             self.lost += FRAME as u64;
+            return;
+        }
+        if self.is_paused {
+            self.samples.resize(self.samples.len() + 2 * FRAME, 0);
             return;
         }
         self.samples.extend(heard.iter().zip(sent).flat_map(|(&left, &right)| [left, right]));

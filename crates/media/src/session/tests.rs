@@ -1,11 +1,16 @@
 use super::*;
+use crate::sdp::Format;
 use crate::{Codec, FRAME_TIME, rtp, tone};
 
+mod codecs;
 mod digits;
 mod hostile;
+mod joined;
 mod latching;
 mod playing;
 mod reports;
+mod secret;
+mod segments;
 
 const HERE: &str = "192.0.2.1:16384";
 const THERE: &str = "198.51.100.2:4000";
@@ -25,11 +30,18 @@ fn negotiated(remote: &str) -> Negotiated {
     Negotiated {
         codec: Codec::Pcmu,
         payload_type: 0,
-        dtmf: Some(101),
+        clock: 8000,
+        fmtp: String::new(),
+        dtmf: Dtmf::Rfc4733(101),
+        event_clock: 8000,
+        formats: vec![(0, Format::Audio(Codec::Pcmu)), (101, Format::Event(8000))],
         remote,
         remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
+        rtcp_mux: false,
         ptime_ms: 20,
         direction: Direction::SendRecv,
+        crypto: None,
+        places: vec![None],
     }
 }
 
@@ -110,17 +122,21 @@ impl Call {
         for _ in 0..frames {
             self.now += FRAME_TIME;
             let mut out = [0; 1500];
-            if let Some(send) = self.here.tick(self.now, &mut out) {
+            let mut next = self.here.tick(self.now, &mut out);
+            while let Some(send) = next {
                 assert_eq!(send.to, address(THERE));
                 if self.arrives(lose) {
                     self.there.handle_rtp(&out[..send.len], address(HERE), self.now);
                 }
+                next = self.here.more(&mut out);
             }
-            if let Some(send) = self.there.tick(self.now, &mut out) {
+            let mut next = self.there.tick(self.now, &mut out);
+            while let Some(send) = next {
                 assert_eq!(send.to, address(HERE));
                 if self.arrives(lose) {
                     self.here.handle_rtp(&out[..send.len], address(THERE), self.now);
                 }
+                next = self.there.more(&mut out);
             }
             self.report();
             for (session, recorded, happened) in [

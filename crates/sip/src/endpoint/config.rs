@@ -21,6 +21,48 @@ pub struct Config {
     pub max_streams: usize,
     /// The longest message on a stream, in bytes.
     pub max_message: usize,
+    /// Whether 18x to incoming calls are acknowledged (RFC 3262). Where the caller requires it they always are.
+    pub reliable: Reliable,
+    /// The session timer asked of callers (RFC 4028). Without one, what a caller asks for is still done.
+    pub session_timer: Option<SessionTimer>,
+}
+
+/// Whether provisional responses are to be acknowledged (RFC 3262).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Reliable {
+    /// Not offered; done all the same where the other side requires it.
+    #[default]
+    Off,
+    /// Offered: the other side decides.
+    Supported,
+    /// Insisted on: who does not know it is refused, or refuses.
+    Required,
+}
+
+/// A session timer as it is asked for (RFC 4028): a call whose other side falls silent ends after `expires_s`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionTimer {
+    /// The interval wanted, in seconds; 90 at least. 1,800 is usual.
+    pub expires_s: u32,
+    /// The shortest interval accepted, in seconds; 90 at least.
+    pub min_se_s: u32,
+    /// Who is asked to refresh.
+    pub refresher: Refresher,
+}
+
+impl Default for SessionTimer {
+    fn default() -> Self {
+        Self { expires_s: 1_800, min_se_s: 90, refresher: Refresher::Uas }
+    }
+}
+
+/// Who keeps a session timer from running out (RFC 4028 section 4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refresher {
+    /// Who sent the INVITE: we, for a call of ours.
+    Uac,
+    /// Who answered it.
+    Uas,
 }
 
 impl Default for Config {
@@ -34,6 +76,8 @@ impl Default for Config {
             max_transactions: 100_000,
             max_streams: 10_000,
             max_message: 64 * 1024,
+            reliable: Reliable::Off,
+            session_timer: None,
         }
     }
 }
@@ -65,6 +109,8 @@ pub struct Stats {
     pub retransmissions_out: u64,
     /// Datagrams and streams that held no SIP message.
     pub parse_errors: u64,
+    /// Requests of ours that got no final response in time (timers B and F).
+    pub timeouts: u64,
     /// Messages that were SIP but were absorbed: stray responses, bad ACKs, and what no answer can reach.
     pub absorbed: u64,
 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use crate::message::Message;
 use crate::reason::Reason;
-use crate::{LegId, Path};
+use crate::{LegId, Path, Replaces};
 
 /// What the driver tells the endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,13 @@ pub enum Event {
         /// Where it came from.
         path: Path,
     },
-    /// Our INVITE got a 180, 181, 182 or 183.
+    /// Our INVITE got a 100: the next hop works on it. It comes once for each INVITE sent, so again after a challenge.
+    Trying {
+        /// The leg.
+        leg: LegId,
+    },
+    /// Our INVITE got a 180, 181, 182 or 183; of several phones when it was forked. One that is to be acknowledged
+    /// was (RFC 3262).
     Ringing {
         /// The leg.
         leg: LegId,
@@ -73,11 +79,11 @@ pub enum Event {
         /// An SDP answer when there is early media, otherwise empty.
         body: Vec<u8>,
     },
-    /// Our INVITE got a 2xx; the ACK was sent.
+    /// Our INVITE got a 2xx; the ACK was sent. Another 2xx of a forked INVITE is hung up without a word.
     Answered {
         /// The leg.
         leg: LegId,
-        /// The SDP answer.
+        /// The SDP answer; empty when a reliable 18x brought it already.
         body: Vec<u8>,
     },
     /// Our INVITE came to nothing. The leg is gone.
@@ -94,12 +100,46 @@ pub enum Event {
         /// The SDP answer when the offer was ours, otherwise mostly empty.
         body: Vec<u8>,
     },
-    /// A re-INVITE or UPDATE in the dialog: reply with [`Endpoint::answer_offer`](crate::Endpoint::answer_offer).
+    /// A reliable 18x of ours was acknowledged.
+    Pracked {
+        /// The leg.
+        leg: LegId,
+        /// The SDP answer when the offer was ours, otherwise empty.
+        body: Vec<u8>,
+    },
+    /// A re-INVITE, UPDATE or PRACK in the dialog brings an offer: reply with [`Endpoint::answer_offer`](crate::Endpoint::answer_offer).
     Offer {
         /// The leg.
         leg: LegId,
         /// The SDP offer; empty when the other side wants one from us.
         body: Vec<u8>,
+    },
+    /// What came of [`reinvite`](crate::Endpoint::reinvite) or [`update`](crate::Endpoint::update); glare was
+    /// settled inside.
+    Reoffered {
+        /// The leg.
+        leg: LegId,
+        /// The SDP answer, or the final status, 300 to 699: then what was agreed before still holds.
+        result: Result<Vec<u8>, u16>,
+    },
+    /// The other side wants this leg to call somebody else (RFC 3515): reply with
+    /// [`accept_refer`](crate::Endpoint::accept_refer) or [`reject_refer`](crate::Endpoint::reject_refer).
+    Refer {
+        /// The leg.
+        leg: LegId,
+        /// The URI to call, without a Replaces header in it.
+        refer_to: String,
+        /// The call that the new one takes the place of.
+        replaces: Option<Replaces>,
+        /// The value of Referred-By (RFC 3892).
+        referred_by: Option<String>,
+    },
+    /// How far a [`refer`](crate::Endpoint::refer) of ours has come. 200 and above is the last word.
+    ReferProgress {
+        /// The leg.
+        leg: LegId,
+        /// The status of their call, or the one they refused the REFER with: 100 to 699.
+        status: u16,
     },
     /// An INFO in the dialog; 200 was sent.
     Info {
@@ -118,6 +158,11 @@ pub enum Event {
         /// By whom and why.
         ended: Ended,
     },
+    /// What [`end_saved`](crate::Endpoint::end_saved) was to end is over, or nobody answers for it.
+    SavedEnded {
+        /// Its Call-ID.
+        call_id: String,
+    },
 }
 
 /// Why our INVITE came to nothing.
@@ -133,6 +178,8 @@ pub struct Failure {
     pub reason: Option<Reason>,
     /// Retry-After, in seconds.
     pub retry_after_s: Option<u32>,
+    /// Where a 3xx points to instead: URIs, the most wanted first, eight at most.
+    pub contacts: Vec<String>,
     /// Whether any 101 to 199 was seen: somebody's phone may have rung.
     pub provisional: bool,
     /// Whether anything may have reached the other side.
@@ -170,8 +217,10 @@ pub enum By {
     Remote,
     /// Our own hang-up or refusal.
     Local,
-    /// Nobody acknowledged our 200.
+    /// Nobody acknowledged our 200, or our reliable 18x.
     NoAck,
+    /// The other side is gone: it knows the call no longer, or the session timer ran out (RFC 4028).
+    Lost,
     /// The caller's CANCEL.
     Canceled,
 }

@@ -4,17 +4,20 @@ use bytes::Bytes;
 use rand_chacha::rand_core::Rng as _;
 
 use super::Endpoint;
+use super::early::learn_allow;
 use super::event::{By, Event};
-use super::leg::{LegId, Offer, State, Unacked};
+use super::leg::{Carrier, LegId, Offer, State, Unacked, Usage};
 use super::reply::{Reply, phrase};
+use super::session_timer::Asked;
 use super::transactions::ServerKey;
 use super::uas::{Refusal, check_extensions, check_offer, not_allowed};
-use crate::dialog::{self, Dialog};
+use crate::dialog;
 use crate::error::Error;
 use crate::header::Name;
 use crate::message::View;
 use crate::method::Method;
 use crate::reason::Reason;
+use crate::sabotage::{Part, broken};
 use crate::transaction::Kind;
 
 impl Endpoint {
@@ -30,25 +33,41 @@ impl Endpoint {
     ) {
         let leg = self.legs.find(tag).filter(|leg| self.is_in_dialog(*leg, view));
         let (Some(leg), Some(method)) = (leg, view.method()) else {
-            return self.refuse(view, &reply, Refusal::new(481));
+            return match (self.legs.is_leaving(tag), view.method()) {
+                (false, _) => self.refuse(view, &reply, Refusal::new(481)),
+                // Two that hang up at the same moment both get a 200.
+                (true, Some(Method::Bye)) => {
+                    self.send(reply.path, self.response(&reply, 200, phrase(200)).end());
+                }
+                // Our BYE is the answer: a 481 would tell of a call that was lost.
+                _ => self.stats.absorbed += 1,
+            };
         };
-        let checked = self.check_dialog_request(leg, method, view);
-        if checked.is_ok() && matches!(method, Method::Invite | Method::Update) {
-            return self.on_renegotiation(leg, view, key, reply, now);
+        if let Err(refusal) = self.check_dialog_request(leg, method, view) {
+            return self.answer_refusal(view, key, &reply, &refusal, now);
         }
-        let (status, response) = match &checked {
-            Err(refusal) => (refusal.status, self.refusal(&reply, refusal)),
-            Ok(()) if method == Method::Options => (200, self.capabilities(&reply)),
-            Ok(()) => (200, self.response(&reply, 200, phrase(200)).end()),
-        };
-        self.answer(view, key, &reply, status, response, now);
-        match (method, checked) {
-            (Method::Bye, Ok(())) => self.on_bye(leg, view, now),
-            (Method::Info, Ok(())) => {
+        let event = match method {
+            Method::Invite | Method::Update => return self.on_renegotiation(leg, view, key, reply, now),
+            Method::Prack => return self.on_prack(leg, view, key, reply, now),
+            Method::Refer => return self.on_refer(leg, view, key, reply, now),
+            Method::Notify => match self.on_notify(leg, view) {
+                Ok(event) => Some(event),
+                Err(refusal) => return self.answer_refusal(view, key, &reply, &refusal, now),
+            },
+            Method::Info => {
                 let content_type = view.content_type().unwrap_or_default().to_owned();
-                self.emit(Event::Info { leg, content_type, body: view.body().to_vec() });
+                Some(Event::Info { leg, content_type, body: view.body().to_vec() })
             }
-            _ => {}
+            _ => None,
+        };
+        let response = match method {
+            Method::Options => self.capabilities(&reply),
+            _ => self.response(&reply, 200, phrase(200)).end(),
+        };
+        self.answer(view, key, &reply, 200, response, now);
+        event.into_iter().for_each(|event| self.emit(event));
+        if method == Method::Bye {
+            self.on_bye(leg, view, now);
         }
     }
 
@@ -58,43 +77,44 @@ impl Endpoint {
         method: Method<'_>,
         view: &View<'_>,
     ) -> Result<(), Refusal> {
-        let dialog = self.dialog(leg);
-        let has_dialog = dialog.is_some();
-        if !dialog.is_none_or(|dialog| dialog.advance(view)) {
+        let usage = self.usage_of(leg, view);
+        let has_dialog = usage.is_some();
+        if !usage.is_none_or(|usage| usage.dialog.advance(view)) && !broken(Part::CSeqOrder) {
             return Err(Refusal::new(500));
         }
+        let is_calling = matches!(self.legs.get(leg).map(|leg| &leg.state), Some(State::Calling(_)));
         // A call can always be ended.
         if method != Method::Bye {
             check_extensions(view)?;
         }
         match method {
             Method::Invite | Method::Update => self.check_renegotiation(leg, view),
-            Method::Bye if has_dialog => Ok(()),
-            Method::Info | Method::Options => Ok(()),
-            Method::Bye | Method::Notify | Method::Prack => Err(Refusal::new(481)),
+            // A callee ends an early dialog by its answer to the INVITE (RFC 3261 section 15).
+            Method::Bye if has_dialog && !is_calling => Ok(()),
+            Method::Info | Method::Options | Method::Prack | Method::Refer | Method::Notify => Ok(()),
+            Method::Bye => Err(Refusal::new(481)),
             other => Err(not_allowed(other)),
         }
     }
 
+    /// Whether a request with our tag belongs to the leg: by its dialog, or by the INVITE alone while that has no
+    /// dialog with its sender yet.
     fn is_in_dialog(&self, leg: LegId, view: &View<'_>) -> bool {
         self.legs.get(leg).is_some_and(|leg| match &leg.state {
             State::Calling(_) => view.call_id() == Some(&leg.call_id),
-            State::Incoming(incoming) => incoming.dialog.matches(view),
-            State::Established(call) => call.dialog.matches(view),
+            State::Incoming(incoming) => incoming.usage.dialog.matches(view),
+            State::Established(call) => call.usage.dialog.matches(view),
         })
     }
 
-    /// A leg's dialog; none before our INVITE is answered.
-    fn dialog(&mut self, leg: LegId) -> Option<&mut Dialog> {
-        match &mut self.legs.get_mut(leg)?.state {
-            State::Calling(_) => None,
-            State::Incoming(incoming) => Some(&mut incoming.dialog),
-            State::Established(call) => Some(&mut call.dialog),
-        }
+    /// The dialog of a request's sender; none for a phone we did not hear of yet.
+    fn usage_of(&mut self, leg: LegId, view: &View<'_>) -> Option<&mut Usage> {
+        let tag = view.from().and_then(|from| from.tag());
+        self.legs.get_mut(leg)?.state.usage(tag)
     }
 
     /// Answers a request finally, through a transaction if there is room for one.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         view: &View<'_>,
         key: ServerKey,
@@ -111,37 +131,70 @@ impl Endpoint {
         self.respond(server, status, response, now);
     }
 
+    pub(super) fn answer_refusal(
+        &mut self,
+        view: &View<'_>,
+        key: ServerKey,
+        reply: &Reply,
+        refusal: &Refusal,
+        now: Instant,
+    ) {
+        let response = self.refusal(reply, refusal);
+        self.answer(view, key, reply, refusal.status, response, now);
+    }
+
     fn on_bye(&mut self, leg: LegId, view: &View<'_>, now: Instant) {
         let reason = Reason::most_telling(view.values(Name::Reason));
         self.finish_incoming(leg, 487, &[], now);
-        self.drop_offer(leg, now);
-        self.end(leg, By::Remote, reason);
+        self.end(leg, By::Remote, reason, now);
     }
 
-    /// Whether a re-INVITE or UPDATE may be handed to the user: one at a time, and not before the first offer is
-    /// answered (RFC 3261 section 14.2, RFC 3311 section 5.2).
+    /// Whether a re-INVITE or UPDATE may be handed to the user: one at a time, not before the first offer is
+    /// answered, and not while one of ours is on its way (RFC 3261 section 14.2, RFC 3311 section 5.2).
     fn check_renegotiation(&mut self, leg: LegId, view: &View<'_>) -> Result<(), Refusal> {
-        let is_refresh = view.method() == Some(Method::Update) && view.body().is_empty();
-        let retry_after = self.rng.next_u32() % 11;
-        match self.legs.get(leg).map(|leg| &leg.state) {
-            _ if is_refresh => Ok(()),
-            Some(State::Calling(_)) => Err(Refusal::new(491)),
-            Some(State::Established(call)) if call.offer.is_none() && call.unacked.is_none() => {
-                check_offer(view)
+        Asked::of(view).check(self.min_se_s())?;
+        if view.method() == Some(Method::Update) && view.body().is_empty() {
+            return Ok(());
+        }
+        let is_update = view.method() == Some(Method::Update);
+        let too_early = Refusal::new(500).with("Retry-After", (self.rng.next_u32() % 11).to_string());
+        let tag = view.from().and_then(|from| from.tag());
+        let Some(state) = self.legs.get_mut(leg).map(|leg| &mut leg.state) else { return Ok(()) };
+        let is_open = match state {
+            State::Calling(_) if !is_update => return Err(Refusal::new(491)),
+            State::Calling(_) => true,
+            State::Incoming(_) => is_update,
+            State::Established(call) => call.unacked.is_none(),
+        };
+        let is_calling = matches!(state, State::Calling(_));
+        match state.usage(tag) {
+            // Our own offer waits for its answer.
+            Some(usage) if is_calling && !usage.agreed => Err(Refusal::new(491)),
+            None => Err(Refusal::new(491)),
+            Some(usage) if usage.theirs.is_some() || !is_open || !usage.agreed => Err(too_early),
+            Some(usage)
+                if usage.ours.as_ref().is_some_and(|ours| ours.is_in_the_way()) && !broken(Part::Glare) =>
+            {
+                Err(Refusal::new(491))
             }
-            _ => Err(Refusal::new(500).with("Retry-After", retry_after.to_string())),
+            Some(_) => check_offer(view),
         }
     }
 
     fn on_renegotiation(&mut self, leg: LegId, view: &View<'_>, key: ServerKey, reply: Reply, now: Instant) {
         let is_invite = view.method() == Some(Method::Invite);
         let target = dialog::target(view).map(str::to_owned);
+        let asked = Asked::of(view);
+        if let Some(usage) = self.usage_of(leg, view) {
+            learn_allow(usage, view);
+        }
         if !is_invite && view.body().is_empty() {
-            let contact = self.dialog(leg).map(|dialog| {
-                target.into_iter().for_each(|target| dialog.set_target(target));
-                dialog.contact().to_owned()
-            });
-            let response = self.acceptance(&reply, &contact.unwrap_or_default(), b"");
+            if let (Some(usage), Some(target)) = (self.usage_of(leg, view), target) {
+                usage.dialog.set_target(target);
+            }
+            let headers = self.refreshed(leg, &asked, now);
+            let contact = self.usage_of(leg, view).map(|usage| usage.dialog.contact.clone());
+            let response = self.acceptance(&reply, &contact.unwrap_or_default(), &headers, b"");
             return self.answer(view, key, &reply, 200, response, now);
         }
         if self.is_full() {
@@ -155,11 +208,35 @@ impl Endpoint {
         if is_invite {
             self.respond(server, 100, reply.response(100, phrase(100)).end(), now);
         }
-        let invite_cseq = view.cseq().filter(|_| is_invite).map(|cseq| cseq.number);
-        if let Some(State::Established(call)) = self.legs.get_mut(leg).map(|leg| &mut leg.state) {
-            call.offer = Some(Offer { server, reply, invite_cseq, target });
+        let carrier = match view.cseq().filter(|_| is_invite) {
+            Some(cseq) => Carrier::Invite(cseq.number),
+            None => Carrier::Update,
+        };
+        let timing = self.timing;
+        if let Some(usage) = self.usage_of(leg, view) {
+            let answer_by = (!is_invite).then(|| now + timing.patience());
+            usage.theirs = Some(Box::new(Offer { server, reply, carrier, target, asked, answer_by }));
         }
+        self.arm_leg(leg);
         self.emit(Event::Offer { leg, body: view.body().to_vec() });
+    }
+
+    /// Starts the session of an answered call anew, as the request asks that refreshes it: what its 2xx says.
+    fn refreshed(&mut self, leg: LegId, asked: &Asked, now: Instant) -> Vec<(&'static str, String)> {
+        let wish = self.config.session_timer;
+        let Some(State::Established(call)) = self.legs.get_mut(leg).map(|leg| &mut leg.state) else {
+            return Vec::new();
+        };
+        let (headers, session) = asked.answer(call.session.as_ref(), wish, now);
+        if !broken(Part::Refreshed) {
+            let min_se_s = call.session.as_ref().map_or(0, |session| session.min_se_s);
+            call.session = session;
+            if let Some(session) = &mut call.session {
+                session.min_se_s = session.min_se_s.max(min_se_s);
+            }
+        }
+        self.arm_leg(leg);
+        headers
     }
 
     /// Answers an [`Event::Offer`]: with SDP, or with a status of 300 to 699. To an empty offer the SDP is an offer
@@ -178,44 +255,66 @@ impl Endpoint {
         {
             return Err(Error::BadStatus(status));
         }
-        let Some(offer) = self.take_offer(leg) else {
+        let Some((tag, offer)) = self.take_offer(leg) else {
             return Err(if self.legs.get(leg).is_some() { Error::WrongState } else { Error::NoSuchLeg });
         };
-        let body = match answer {
-            Ok(body) => body,
-            Err(status) => {
-                let response = self.response(&offer.reply, status, phrase(status)).end();
-                self.respond(offer.server, status, response, now);
-                return Ok(());
+        let Offer { server, reply, carrier, target, asked, .. } = offer;
+        match answer {
+            Ok(body) => {
+                let headers = match carrier {
+                    Carrier::Prack => Vec::new(),
+                    _ => self.refreshed(leg, &asked, now),
+                };
+                let Some(state) = self.legs.get_mut(leg).map(|leg| &mut leg.state) else { return Ok(()) };
+                let Some(usage) = state.usage(tag.as_deref()) else { return Ok(()) };
+                target.into_iter().for_each(|target| usage.dialog.set_target(target));
+                let contact = usage.dialog.contact.clone();
+                if !body.is_empty() {
+                    usage.described = body.clone().into();
+                }
+                let response = self.acceptance(&reply, &contact, &headers, &body);
+                if let (Carrier::Invite(cseq), Some(State::Established(call))) =
+                    (carrier, self.legs.get_mut(leg).map(|leg| &mut leg.state))
+                {
+                    let unacked =
+                        Unacked::answer(reply.path, response.clone(), cseq, false, &self.timing, now);
+                    call.unacked = Some(unacked);
+                }
+                self.respond(server, 200, response, now);
+                self.arm_leg(leg);
             }
-        };
-        let contact = self.dialog(leg).map(|dialog| {
-            offer.target.into_iter().for_each(|target| dialog.set_target(target));
-            dialog.contact().to_owned()
-        });
-        let response = self.acceptance(&offer.reply, &contact.unwrap_or_default(), &body);
-        self.respond(offer.server, 200, response.clone(), now);
-        if let Some(State::Established(call)) = self.legs.get_mut(leg).map(|leg| &mut leg.state)
-            && let Some(cseq) = offer.invite_cseq
-        {
-            call.unacked = Some(Unacked::new(offer.reply.path, response, cseq, &self.timing, now));
-            self.arm_leg(leg);
+            Err(status) => {
+                let response = self.response(&reply, status, phrase(status)).end();
+                self.respond(server, status, response, now);
+            }
         }
+        self.go_on_ringing(leg, now);
         Ok(())
     }
 
-    fn take_offer(&mut self, leg: LegId) -> Option<Offer> {
-        match &mut self.legs.get_mut(leg)?.state {
-            State::Established(call) => call.offer.take(),
-            _ => None,
+    /// Takes out the offer that waits, and whose it is.
+    fn take_offer(&mut self, leg: LegId) -> Option<(Option<String>, Offer)> {
+        let mut usages = self.legs.get_mut(leg)?.state.usages();
+        usages.find_map(|usage| Some((usage.dialog.remote_tag.clone(), *usage.theirs.take()?)))
+    }
+
+    /// Ends an offer that waits for the user.
+    pub(super) fn drop_offer(&mut self, leg: LegId, status: u16, now: Instant) {
+        if let Some((_, offer)) = self.take_offer(leg) {
+            let response = self.response(&offer.reply, status, phrase(status)).end();
+            self.respond(offer.server, status, response, now);
         }
     }
 
-    /// Ends a re-INVITE or UPDATE that waits for the user with 487.
-    pub(super) fn drop_offer(&mut self, leg: LegId, now: Instant) {
-        if let Some(offer) = self.take_offer(leg) {
-            let response = self.response(&offer.reply, 487, phrase(487)).end();
-            self.respond(offer.server, 487, response, now);
+    /// Refuses an UPDATE or PRACK that the user leaves unanswered (RFC 3311 section 5.2).
+    pub(super) fn on_offer_due(&mut self, leg: LegId, now: Instant) {
+        let Some(state) = self.legs.get_mut(leg).map(|leg| &mut leg.state) else { return };
+        let due = |usage: &mut Usage| {
+            usage.theirs.as_ref().and_then(|offer| offer.answer_by).is_some_and(|at| at <= now)
+        };
+        if state.usages().any(due) {
+            self.drop_offer(leg, 504, now);
+            self.go_on_ringing(leg, now);
         }
     }
 
@@ -226,13 +325,16 @@ impl Endpoint {
             return;
         };
         let cseq = view.cseq().map(|cseq| cseq.number);
+        // Some peers count the ACK on. Of the first there is nothing to mistake it for.
         let is_expected =
-            call.unacked.as_ref().is_some_and(|unacked| cseq.is_some_and(|cseq| unacked.is_acked_by(cseq)));
-        if !is_expected || !call.dialog.matches(view) {
+            call.unacked.as_ref().is_some_and(|unacked| unacked.first || cseq == Some(unacked.number));
+        if !is_expected || !call.usage.dialog.matches(view) {
             self.stats.absorbed += 1;
             return;
         }
-        call.unacked = None;
+        if !broken(Part::AckStopsAnswer) {
+            call.unacked = None;
+        }
         let hang_up = call.hang_up.take();
         self.arm_leg(id);
         self.emit(Event::Acked { leg: id, body: view.body().to_vec() });
@@ -244,7 +346,7 @@ impl Endpoint {
     /// Hangs an established leg up, once our 2xx is ACKed (RFC 3261 section 15).
     pub(super) fn leave(&mut self, leg: LegId, reason: Option<Reason>, now: Instant) {
         let Some(State::Established(call)) = self.legs.get_mut(leg).map(|leg| &mut leg.state) else { return };
-        if call.unacked.is_none() {
+        if call.unacked.is_none() || broken(Part::ByeWaits) {
             return self.say_bye(leg, By::Local, reason, now);
         }
         call.hang_up.get_or_insert(reason);

@@ -7,6 +7,7 @@ use crate::Path;
 use crate::framer::{Frame, Framer};
 use crate::message::{View, as_utf8};
 use crate::method::Method;
+use crate::sabotage::{Part, broken};
 use crate::transaction::{Kind, Received};
 
 impl Endpoint {
@@ -75,7 +76,9 @@ impl Endpoint {
             Received::Again => {
                 self.stats.retransmissions_in += 1;
                 let path = client.transaction.path();
-                if let Some(ack) = client.transaction.ack().cloned() {
+                if let Some(ack) =
+                    client.transaction.ack().filter(|_| !broken(Part::AckRefusalAgain)).cloned()
+                {
                     self.send_again(path, ack);
                 }
             }
@@ -85,6 +88,11 @@ impl Endpoint {
                     200..300 => self.on_answer(leg, key, view, now),
                     300.. => self.on_refusal(leg, key, view, status, now),
                 },
+                Purpose::Reinvite { .. } if status < 200 => {}
+                Purpose::Reinvite { .. } if status < 300 => self.on_reinvite_answer(key, view, now),
+                Purpose::Reinvite { .. } => self.on_reinvite_refusal(key, view, status, now),
+                Purpose::Within { .. } if status < 200 => {}
+                Purpose::Within { .. } => self.on_within_response(key, view, status, now),
                 Purpose::Settled => {}
                 Purpose::Bye(_) => self.on_bye_response(key, view, status, now),
             },

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,34 +7,47 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 mod auth;
 mod config;
+mod early;
 mod event;
+mod hash;
 mod in_dialog;
 mod input;
 mod leg;
+mod refer;
+mod reliable;
+mod reoffer;
 mod reply;
+mod saved;
+mod session_timer;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod transactions;
 mod uac;
 mod uas;
+mod within;
 
-pub use config::{Config, Stats};
+pub use config::{Config, Refresher, Reliable, SessionTimer, Stats};
 pub use event::{By, Ended, Event, Failure, FailureKind, Input, Output};
 pub use leg::{Invite, LegId};
+pub use saved::Saved;
 
 use crate::error::Error;
 use crate::framer::Framer;
+use crate::method::Method;
 use crate::reason::Reason;
+use crate::sabotage::{Part, broken};
 use crate::timing::Timing;
-use crate::transaction::{ClientTransaction, Due};
+use crate::transaction::{ClientTransaction, Due, Kind};
 use crate::{Path, header, lex};
-use leg::{Legs, State};
+use hash::Keyed;
+use leg::{Leg, Legs, State};
+use reply::phrase;
 use timers::{Target, Timers};
 use transactions::{Client, ClientKey, Purpose, ServerId, Servers};
 
 /// The methods a dialog or a caller may use with us.
-const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
 
 /// The one body we read as an offer or an answer.
 const SDP: &str = "application/sdp";
@@ -50,9 +63,9 @@ pub struct Endpoint {
     /// Keys the To tags of answers nothing is kept for.
     tag_key: [u8; 32],
     legs: Legs,
-    clients: BTreeMap<ClientKey, Client>,
+    clients: HashMap<ClientKey, Client, Keyed>,
     servers: Servers,
-    streams: BTreeMap<Path, Framer>,
+    streams: HashMap<Path, Framer, Keyed>,
     timers: Timers,
     outputs: VecDeque<Output>,
     stats: Stats,
@@ -64,16 +77,17 @@ impl Endpoint {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let mut tag_key = [0; 32];
         rng.fill_bytes(&mut tag_key);
+        let hash = Keyed(tag_key.iter().fold(0, |key, byte| key << 8 ^ key >> 56 ^ u64::from(*byte)));
         Self {
             timing: config.timing(),
             config,
             rng,
             tag_key,
-            legs: Legs::default(),
-            clients: BTreeMap::new(),
-            servers: Servers::default(),
-            streams: BTreeMap::new(),
-            timers: Timers::default(),
+            legs: Legs::new(hash),
+            clients: HashMap::with_hasher(hash),
+            servers: Servers::new(hash),
+            streams: HashMap::with_hasher(hash),
+            timers: Timers::new(hash),
             outputs: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -86,9 +100,9 @@ impl Endpoint {
             Input::Stream { path, bytes } => self.on_stream(path, bytes, now),
             Input::Closed { path } => {
                 self.streams.remove(&path);
-                self.fail_path(path, ClientTransaction::is_unanswered);
+                self.fail_path(path, ClientTransaction::is_unanswered, now);
             }
-            Input::SendFailed { path } => self.fail_path(path, ClientTransaction::is_pending),
+            Input::SendFailed { path } => self.fail_path(path, ClientTransaction::is_pending, now),
         }
     }
 
@@ -146,30 +160,43 @@ impl Endpoint {
                 let (path, request) = (client.transaction.path(), client.transaction.request().clone());
                 self.send_again(path, request);
             }
-            Due::TimedOut | Due::Finished => return self.end_client(key, FailureKind::Timeout),
+            Due::TimedOut | Due::Finished => return self.end_client(key, FailureKind::Timeout, now),
         }
         self.arm_client(key);
     }
 
     /// Ends a client transaction. A leg that still waits for it got no final response, or none it could read.
-    fn end_client(&mut self, key: ClientKey, kind: FailureKind) {
+    fn end_client(&mut self, key: ClientKey, kind: FailureKind, now: Instant) {
         self.timers.set(Target::Client(key), None);
         let Some(client) = self.clients.remove(&key) else { return };
-        if let Purpose::Invite { leg, .. } = client.purpose {
-            let sent = kind != FailureKind::Transport
-                || !client.transaction.is_unanswered()
-                || !client.transaction.is_first_transmission(&self.timing);
-            self.fail_calling(leg, key, kind, sent);
+        if self.clients.is_empty() {
+            // Memory goes back after a burst.
+            self.clients.shrink_to_fit();
+        }
+        self.stats.timeouts += u64::from(client.transaction.is_pending());
+        match client.purpose {
+            Purpose::Invite { leg, orphan, .. } => {
+                let sent = kind != FailureKind::Transport
+                    || !client.transaction.is_unanswered()
+                    || !client.transaction.is_first_transmission(&self.timing);
+                self.fail_calling(leg, key, kind, sent, now);
+                self.saved_ended(orphan.map(|orphan| orphan.call_id));
+            }
+            Purpose::Bye(farewell) => self.bye_ended(&farewell),
+            Purpose::Settled => {}
+            purpose if client.transaction.is_pending() => self.fail_within(purpose, key, kind, now),
+            Purpose::Reinvite { .. } | Purpose::Within { .. } => {}
         }
     }
 
     /// Fails the client transactions on `path` that are still `waiting`.
-    fn fail_path(&mut self, path: Path, waiting: impl Fn(&ClientTransaction) -> bool) {
+    fn fail_path(&mut self, path: Path, waiting: impl Fn(&ClientTransaction) -> bool, now: Instant) {
         let on_path = |client: &Client| client.transaction.path() == path && waiting(&client.transaction);
-        let failed: Vec<ClientKey> =
+        let mut failed: Vec<ClientKey> =
             self.clients.iter().filter(|(_, client)| on_path(client)).map(|(key, _)| *key).collect();
+        failed.sort_unstable();
         for key in failed {
-            self.end_client(key, FailureKind::Transport);
+            self.end_client(key, FailureKind::Transport, now);
         }
     }
 
@@ -188,22 +215,30 @@ impl Endpoint {
         self.arm_server(id);
     }
 
-    /// Sends a 2xx again that waits for its ACK, or gives the call up.
     fn on_leg_due(&mut self, id: LegId, now: Instant) {
+        self.on_answer_due(id, now);
+        self.on_reliable_due(id, now);
+        self.on_offer_due(id, now);
+        self.on_reoffer_due(id, now);
+        self.on_session_due(id, now);
+        self.arm_leg(id);
+    }
+
+    /// Sends a 2xx again that waits for its ACK, or gives the call up.
+    fn on_answer_due(&mut self, id: LegId, now: Instant) {
         let Some(State::Established(call)) = self.legs.get_mut(id).map(|leg| &mut leg.state) else { return };
         let Some(unacked) = &mut call.unacked else { return };
-        if unacked.is_given_up(now) {
+        if unacked.is_given_up(now) && !broken(Part::AnswerGivesUp) {
             let (by, reason) = match call.hang_up.take() {
                 Some(reason) => (By::Local, reason),
                 None => (By::NoAck, None),
             };
             return self.say_bye(id, by, reason, now);
         }
-        if unacked.is_due(&self.timing, now) {
+        if unacked.is_due(now) && !broken(Part::AnswerRepeats) {
             let (path, response) = (unacked.path, unacked.bytes.clone());
             self.send_again(path, response);
         }
-        self.arm_leg(id);
     }
 
     fn arm_client(&mut self, key: ClientKey) {
@@ -217,10 +252,21 @@ impl Endpoint {
     }
 
     fn arm_leg(&mut self, id: LegId) {
-        let at = match self.legs.get(id).map(|leg| &leg.state) {
-            Some(State::Established(call)) => call.unacked.as_ref().map(|unacked| unacked.deadline()),
-            _ => None,
-        };
+        let at = self.legs.get_mut(id).and_then(|leg| {
+            let own = match &leg.state {
+                State::Calling(_) => [None; 2],
+                State::Incoming(incoming) => [incoming.reliably.deadline(), None],
+                State::Established(call) => [
+                    call.unacked.as_ref().map(|unacked| unacked.deadline()),
+                    call.session.as_ref().map(|session| session.deadline()),
+                ],
+            };
+            let offers = leg.state.usages().flat_map(|usage| {
+                let theirs = usage.theirs.as_ref().and_then(|offer| offer.answer_by);
+                [usage.ours.as_ref().and_then(|ours| ours.deadline()), theirs]
+            });
+            offers.flatten().chain(own.into_iter().flatten()).min()
+        });
         self.timers.set(Target::Leg(id), at);
     }
 
@@ -242,11 +288,36 @@ impl Endpoint {
     }
 
     /// Removes a leg and says so.
-    fn end(&mut self, id: LegId, by: By, reason: Option<Reason>) {
-        self.timers.set(Target::Leg(id), None);
-        if self.legs.remove(id).is_some() {
+    fn end(&mut self, id: LegId, by: By, reason: Option<Reason>, now: Instant) {
+        if self.remove_leg(id, now).is_some() {
             self.emit(Event::Ended { leg: id, ended: Ended { by, reason } });
         }
+    }
+
+    /// Removes a leg; what was open in it is answered or given up.
+    fn remove_leg(&mut self, id: LegId, now: Instant) -> Option<Leg> {
+        self.timers.set(Target::Leg(id), None);
+        let mut leg = self.legs.remove(id)?;
+        for usage in leg.state.usages() {
+            if let Some(offer) = usage.theirs.take() {
+                let response = self.response(&offer.reply, 487, phrase(487)).end();
+                self.respond(offer.server, 487, response, now);
+            }
+            let key = usage.ours.as_ref().and_then(|ours| ours.transaction);
+            if let Some((key, client)) = key.and_then(|key| Some((key, self.clients.get_mut(&key)?)))
+                && client.transaction.kind() == Kind::Invite
+                && !broken(Part::ReinviteLeft)
+            {
+                client.transaction.give_up_at(now + self.timing.lifetime());
+                self.arm_client(key);
+            }
+        }
+        if let State::Established(call) = &mut leg.state
+            && let Some(referred) = call.referred.take()
+        {
+            self.drop_referred(*referred, 487, now);
+        }
+        Some(leg)
     }
 
     fn is_full(&self) -> bool {

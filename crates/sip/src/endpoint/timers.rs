@@ -1,11 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::LegId;
+use super::hash::Keyed;
 use super::transactions::{ClientKey, ServerId};
 
 /// What a timer wakes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Target {
     Client(ClientKey),
     Server(ServerId),
@@ -13,13 +14,16 @@ pub enum Target {
 }
 
 /// The next wake-up of every target that has one.
-#[derive(Default)]
 pub struct Timers {
     order: BTreeSet<(Instant, Target)>,
-    due: BTreeMap<Target, Instant>,
+    due: HashMap<Target, Instant, Keyed>,
 }
 
 impl Timers {
+    pub fn new(hash: Keyed) -> Self {
+        Self { order: BTreeSet::new(), due: HashMap::with_hasher(hash) }
+    }
+
     /// Wakes `target` at `at` and not before; never for `None`.
     pub fn set(&mut self, target: Target, at: Option<Instant>) {
         let old = match at {
@@ -58,7 +62,7 @@ mod tests {
 
     #[test]
     fn one_wake_up_a_target_earliest_first() {
-        let (start, mut timers) = (Instant::now(), Timers::default());
+        let (start, mut timers) = (Instant::now(), Timers::new(Keyed(1)));
         let at = |ms| start + Duration::from_millis(ms);
         let [a, b] = [1, 2].map(|id| Target::Server(ServerId(id)));
         timers.set(a, Some(at(10)));

@@ -1,9 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 
 use super::LegId;
 use super::auth::Auth;
+use super::hash::Keyed;
+use super::saved::Orphan;
+use super::within::Request;
 use crate::Path;
 use crate::dialog::Dialog;
 use crate::message::View;
@@ -14,7 +17,7 @@ use crate::via::Via;
 
 /// Names a client transaction: the number its branch was made from, and whether it is the CANCEL, which shares
 /// the branch of its INVITE (RFC 3261 section 17.1.3).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientKey {
     pub branch: u64,
     pub cancel: bool,
@@ -25,12 +28,17 @@ impl ClientKey {
     /// (RFC 3261 section 8.1.3.3).
     pub fn of(response: &View<'_>) -> Option<Self> {
         let mut vias = response.vias();
-        let branch = vias.next()?.params.get("branch")?.strip_prefix(Via::COOKIE)?;
-        if vias.next().is_some() || branch.len() != 16 {
+        let branch = vias.next()?.params.get("branch")?;
+        if vias.next().is_some() {
             return None;
         }
-        let branch = u64::from_str_radix(branch, 16).ok()?;
-        Some(Self { branch, cancel: response.cseq()?.method == Method::Cancel })
+        Self::parse(branch, response.cseq()?.method == Method::Cancel)
+    }
+
+    /// Reads a branch parameter of ours.
+    pub fn parse(branch: &str, cancel: bool) -> Option<Self> {
+        let branch = branch.strip_prefix(Via::COOKIE).filter(|branch| branch.len() == 16)?;
+        Some(Self { branch: u64::from_str_radix(branch, 16).ok()?, cancel })
     }
 
     /// The branch parameter.
@@ -47,7 +55,18 @@ pub struct Client {
 
 pub enum Purpose {
     /// The INVITE of a leg, and the ACK of each 2xx to it.
-    Invite { leg: LegId, acks: Vec<Ack> },
+    Invite {
+        leg: LegId,
+        acks: Vec<Ack>,
+        /// The early dialogs of forks that did not win.
+        lost: Vec<Dialog>,
+        /// It is the INVITE of an endpoint that is no more.
+        orphan: Option<Box<Orphan>>,
+    },
+    /// A re-INVITE in a dialog, which is kept for the ACK.
+    Reinvite { leg: LegId, request: Box<Request>, dialog: Box<Dialog>, ack: Option<Ack> },
+    /// Any other request in a dialog that goes on.
+    Within { leg: LegId, request: Box<Request> },
     /// The response changes nothing: to a CANCEL, or to a BYE that was sent again since.
     Settled,
     /// The leg is gone already; the dialog stays to answer a challenge.
@@ -66,10 +85,12 @@ pub struct Farewell {
     pub dialog: Dialog,
     pub auth: Auth,
     pub reason: Option<Reason>,
+    /// Whether an endpoint that is no more had made the call.
+    pub saved: bool,
 }
 
 /// Names a server transaction within the endpoint.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ServerId(pub u64);
 
 /// A server transaction and how it is found.
@@ -83,7 +104,7 @@ pub struct Server {
 
 /// What makes two requests the same (RFC 3261 section 17.2.3): branch, sent-by and method, where ACK and CANCEL
 /// count as the INVITE they are for. Without a unique branch, Call-ID, CSeq, tags and Request-URI must do.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ServerKey(String);
 
 impl ServerKey {
@@ -103,22 +124,28 @@ impl ServerKey {
 }
 
 /// The server transactions.
-#[derive(Default)]
 pub struct Servers {
-    all: BTreeMap<ServerId, Server>,
-    by_key: BTreeMap<ServerKey, ServerId>,
+    all: HashMap<ServerId, Server, Keyed>,
+    by_key: HashMap<ServerKey, ServerId, Keyed>,
     /// INVITEs outside dialogs by what stays the same when they arrive along two ways.
-    by_merge_key: BTreeMap<String, ServerId>,
+    by_merge_key: HashMap<String, ServerId, Keyed>,
     issued: u64,
 }
 
-/// Call-ID, From tag and CSeq (RFC 3261 section 8.2.2.2).
+/// Call-ID, From tag and CSeq (RFC 3261 section 8.2.2.2), and the Request-URI: a request that was aimed elsewhere
+/// on its way and comes back is a spiral, which is a call of its own (section 16.3).
 fn merge_key(request: &View<'_>) -> Option<String> {
-    let from = request.from()?;
-    Some(format!("{} {} {}", request.call_id()?, request.cseq()?.number, from.tag().unwrap_or_default()))
+    let (from, uri) = (request.from()?, request.request_uri()?);
+    let tag = from.tag().unwrap_or_default();
+    Some(format!("{} {} {tag} {uri}", request.call_id()?, request.cseq()?.number))
 }
 
 impl Servers {
+    pub fn new(hash: Keyed) -> Self {
+        let (all, by_key) = (HashMap::with_hasher(hash), HashMap::with_hasher(hash));
+        Self { all, by_key, by_merge_key: HashMap::with_hasher(hash), issued: 0 }
+    }
+
     pub fn len(&self) -> usize {
         self.all.len()
     }
@@ -155,6 +182,12 @@ impl Servers {
         self.by_key.remove(&server.key);
         if let Some(key) = server.merge_key {
             self.by_merge_key.remove(&key);
+        }
+        if self.all.is_empty() {
+            // Memory goes back after a burst.
+            self.all.shrink_to_fit();
+            self.by_key.shrink_to_fit();
+            self.by_merge_key.shrink_to_fit();
         }
     }
 }

@@ -5,9 +5,12 @@ use rand_chacha::rand_core::Rng as _;
 use sha2::{Digest as _, Sha256};
 
 use super::auth::Auth;
+use super::early::learn_allow;
 use super::event::{By, Event};
-use super::leg::{Established, Incoming, LegId, State, Unacked, tag_text};
+use super::leg::{Established, Incoming, Leg, LegId, State, Unacked, Usage, tag_text};
+use super::reliable::Reliably;
 use super::reply::{Reply, phrase};
+use super::session_timer::Asked;
 use super::transactions::{ServerId, ServerKey};
 use super::{ALLOW, Endpoint, SDP, check_headers};
 use crate::Path;
@@ -15,9 +18,11 @@ use crate::builder::Builder;
 use crate::dialog::{self, Dialog};
 use crate::error::Error;
 use crate::header::Name;
+use crate::lex;
 use crate::message::{Message, View};
 use crate::method::Method;
 use crate::reason::{Reason, ReasonProtocol};
+use crate::sabotage::{Part, broken};
 use crate::transaction::{Kind, ServerTransaction};
 use crate::via::Via;
 
@@ -29,10 +34,14 @@ const RESERVED: &[Name] = &[
     Name::ContentLength,
     Name::ContentType,
     Name::From,
+    Name::RSeq,
     Name::RecordRoute,
     Name::To,
     Name::Via,
 ];
+
+/// The extensions we have.
+const SUPPORTED: &str = "100rel, timer";
 
 /// A refusal the stack gives by itself.
 pub struct Refusal {
@@ -79,7 +88,8 @@ impl Endpoint {
         self.stats.retransmissions_in += 1;
         let Some(server) = self.servers.get_mut(id) else { return };
         let path = server.transaction.path();
-        if let Some(response) = server.transaction.response().cloned() {
+        if let Some(response) = server.transaction.response().filter(|_| !broken(Part::AnswerAgain)).cloned()
+        {
             self.send_again(path, response);
         }
     }
@@ -91,6 +101,8 @@ impl Endpoint {
             Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
                 Err(Refusal::new(481))
             }
+            // Who asks for a call has to be on one.
+            Method::Refer => Err(Refusal::new(403)),
             method => Err(not_allowed(method)),
         };
         if let Err(refusal) = refusal {
@@ -107,20 +119,24 @@ impl Endpoint {
             .header("Allow", ALLOW)
             .header("Accept", SDP)
             .header("Accept-Encoding", "identity")
-            .header("Supported", "")
+            .header("Supported", SUPPORTED)
             .end()
     }
 
     fn on_invite(&mut self, view: &View<'_>, path: Path, key: ServerKey, reply: Reply, now: Instant) {
-        let is_merged = self.servers.is_merged(view);
-        let checked = if is_merged { Err(Refusal::new(482)) } else { check_extensions(view) };
-        if let Err(refusal) = checked.and_then(|()| check_offer(view)) {
-            return self.refuse(view, &reply, refusal);
-        }
+        let comes_back = self.servers.is_merged(view) || self.is_looped(view);
+        let checked = if comes_back { Err(Refusal::new(482)) } else { check_extensions(view) };
+        let asked = Asked::of(view);
+        let checked = checked.and_then(|()| check_offer(view)).and_then(|()| asked.check(self.min_se_s()));
+        let tag = self.rng.next_u64();
+        let reliably = checked.and_then(|()| Reliably::new(view, self.config.reliable, tag));
+        let reliably = match reliably {
+            Ok(reliably) => reliably,
+            Err(refusal) => return self.refuse(view, &reply, refusal),
+        };
         if self.legs.len() >= self.config.max_legs || self.is_full() {
             return self.refuse(view, &reply, Refusal::new(503).with("Retry-After", "5"));
         }
-        let tag = self.rng.next_u64();
         let contact = dialog::contact(dialog::called_user(view), &path);
         let dialog = Dialog::from_invite(view, &tag_text(tag), contact, path);
         let message = Message::parse(Bytes::copy_from_slice(view.as_bytes()));
@@ -131,12 +147,27 @@ impl Endpoint {
         self.respond(server, 100, reply.response(100, phrase(100)).end(), now);
         let call_id = dialog.call_id.clone();
         let reply = reply.with_tag(view, &tag_text(tag));
-        let state = State::Incoming(Box::new(Incoming { server, reply, dialog, cseq: cseq.number }));
-        let leg = self.legs.insert(call_id, tag, state);
+        let mut usage = Usage::new(dialog);
+        learn_allow(&mut usage, view);
+        let incoming = Incoming { server, reply, usage, cseq: cseq.number, reliably, asked };
+        let state = State::Incoming(Box::new(incoming));
+        let leg = self.legs.insert(Leg { call_id, tag, auth: Auth::default(), state });
         if let Some(server) = self.servers.get_mut(server) {
             server.leg = Some(leg);
         }
         self.emit(Event::Incoming { leg, request, path });
+    }
+
+    /// Whether an INVITE of ours came back to us as it went out (RFC 3261 section 16.3).
+    fn is_looped(&self, view: &View<'_>) -> bool {
+        let leg = view.from().and_then(|from| self.legs.get(self.legs.find(from.tag()?)?));
+        leg.is_some_and(|leg| match &leg.state {
+            State::Calling(calling) => {
+                view.call_id() == Some(&leg.call_id)
+                    && view.request_uri() == Some(&calling.invite.request_uri)
+            }
+            _ => false,
+        })
     }
 
     /// Answers 200 and, if the INVITE was not answered yet, ends it with 487 (RFC 3261 section 9.2).
@@ -155,9 +186,9 @@ impl Endpoint {
             Some(State::Incoming(incoming)) if incoming.server == id => {
                 let reason = Reason::most_telling(view.values(Name::Reason));
                 self.finish_incoming(leg, 487, &[], now);
-                self.end(leg, By::Canceled, reason);
+                self.end(leg, By::Canceled, reason, now);
             }
-            Some(State::Established(_)) => self.drop_offer(leg, now),
+            Some(State::Established(_)) => self.drop_offer(leg, 487, now),
             _ => {}
         }
     }
@@ -177,56 +208,61 @@ impl Endpoint {
         }
     }
 
-    /// Answers an incoming leg provisionally, with 180, 181, 182 or 183 and perhaps early media.
-    ///
-    /// # Errors
-    /// The leg is gone or answered already, or the status is another.
-    pub fn ring(
-        &mut self,
-        leg: LegId,
-        status: u16,
-        body: Option<Vec<u8>>,
-        now: Instant,
-    ) -> Result<(), Error> {
-        if !(180..=183).contains(&status) {
-            return Err(Error::BadStatus(status));
-        }
-        let incoming = self.incoming(leg)?;
-        let response = self
-            .response(&incoming.reply, status, phrase(status))
-            .header("Contact", incoming.dialog.contact())
-            .header("Allow", ALLOW)
-            .body(SDP, &body.unwrap_or_default());
-        self.respond(incoming.server, status, response, now);
-        Ok(())
-    }
-
     /// Answers an incoming leg with 200, which is sent until it is ACKed: [`Event::Acked`] follows. Without an ACK
     /// in 64 T1 the leg is hung up ([`By::NoAck`]).
     ///
     /// # Errors
     /// The leg is gone or answered already.
-    pub fn accept(&mut self, leg: LegId, body: Vec<u8>, now: Instant) -> Result<(), Error> {
-        let Incoming { server, reply, dialog, cseq } = self.incoming(leg)?;
-        let response = self.acceptance(reply, dialog.contact(), &body);
-        let server = *server;
-        let mut call = Established::new(dialog.clone(), Auth::default());
-        call.unacked = Some(Unacked::new(reply.path, response.clone(), *cseq, &self.timing, now));
-        if let Some(leg) = self.legs.get_mut(leg) {
-            leg.state = State::Established(Box::new(call));
+    pub fn accept(&mut self, leg: LegId, mut body: Vec<u8>, now: Instant) -> Result<(), Error> {
+        let Incoming { reliably, usage, .. } = self.incoming_mut(leg)?;
+        if reliably.is_held() {
+            return Err(Error::WrongState);
         }
-        self.respond(server, 200, response, now);
-        self.arm_leg(leg);
+        if !reliably.hold(&mut body, usage.theirs.is_some()) {
+            self.accept_now(leg, body, now);
+        }
         Ok(())
     }
 
+    pub(super) fn accept_now(&mut self, leg: LegId, body: Vec<u8>, now: Instant) {
+        let Ok(Incoming { server, reply, usage, cseq, reliably, asked }) = self.incoming(leg) else { return };
+        // What a reliable 18x said is not said again (RFC 6337 section 2.2).
+        let body = if usage.agreed { Vec::new() } else { body };
+        let (headers, session) = asked.answer(None, self.config.session_timer, now);
+        let response = self.acceptance(reply, &usage.dialog.contact, &headers, &body);
+        let (server, overtaken) = (*server, reliably.overtaken());
+        let unacked = Unacked::answer(reply.path, response.clone(), *cseq, true, &self.timing, now);
+        let Some(Leg { state, .. }) = self.legs.get_mut(leg) else { return };
+        let State::Incoming(incoming) = state else { return };
+        let before = &mut incoming.usage;
+        let described = if body.is_empty() { std::mem::take(&mut before.described) } else { body.into() };
+        let usage = Usage {
+            agreed: true,
+            allows_update: before.allows_update,
+            ours: before.ours.take(),
+            described,
+            ..Usage::new(before.dialog.clone())
+        };
+        let call = Established { unacked: Some(unacked), session, overtaken, ..Established::new(usage) };
+        *state = State::Established(Box::new(call));
+        self.respond(server, 200, response, now);
+        self.arm_leg(leg);
+    }
+
     /// A 2xx to INVITE, re-INVITE or UPDATE.
-    pub(super) fn acceptance(&self, reply: &Reply, contact: &str, body: &[u8]) -> Bytes {
-        self.response(reply, 200, phrase(200))
+    pub(super) fn acceptance(
+        &self,
+        reply: &Reply,
+        contact: &str,
+        headers: &[(&'static str, String)],
+        body: &[u8],
+    ) -> Bytes {
+        let builder = self
+            .response(reply, 200, phrase(200))
             .header("Contact", contact)
             .header("Allow", ALLOW)
-            .header("Accept", SDP)
-            .body(SDP, body)
+            .header("Accept", SDP);
+        headers.iter().fold(builder, |builder, (name, value)| builder.header(name, value)).body(SDP, body)
     }
 
     /// Refuses an incoming leg with 300 to 699; [`Event::Ended`] follows.
@@ -246,7 +282,7 @@ impl Endpoint {
         check_headers(headers.iter().copied(), RESERVED)?;
         self.incoming(leg)?;
         self.finish_incoming(leg, status, headers, now);
-        self.end(leg, By::Local, None);
+        self.end(leg, By::Local, None, now);
         Ok(())
     }
 
@@ -259,11 +295,18 @@ impl Endpoint {
         let value = reason.as_ref().map(Reason::to_string);
         let headers: Vec<(&str, &str)> = value.iter().map(|value| ("Reason", value.as_str())).collect();
         self.finish_incoming(leg, status, &headers, now);
-        self.end(leg, By::Local, reason);
+        self.end(leg, By::Local, reason, now);
     }
 
-    fn incoming(&self, leg: LegId) -> Result<&Incoming, Error> {
+    pub(super) fn incoming(&self, leg: LegId) -> Result<&Incoming, Error> {
         match &self.legs.get(leg).ok_or(Error::NoSuchLeg)?.state {
+            State::Incoming(incoming) => Ok(incoming),
+            _ => Err(Error::WrongState),
+        }
+    }
+
+    pub(super) fn incoming_mut(&mut self, leg: LegId) -> Result<&mut Incoming, Error> {
+        match &mut self.legs.get_mut(leg).ok_or(Error::NoSuchLeg)?.state {
             State::Incoming(incoming) => Ok(incoming),
             _ => Err(Error::WrongState),
         }
@@ -342,13 +385,14 @@ pub fn not_allowed(method: Method<'_>) -> Refusal {
     }
 }
 
-/// Refuses what has come too far, and extensions a request insists on: we have none. A gateway starts new calls
+/// Refuses what has come too far, and extensions a request insists on that we have not. A gateway starts new calls
 /// from incoming ones, so it counts hops as a proxy does (RFC 7332).
 pub fn check_extensions(view: &View<'_>) -> Result<(), Refusal> {
     if view.header(Name::MaxForwards).is_some_and(|hops| hops.parse() == Ok(0)) {
         return Err(Refusal::new(483));
     }
-    let required: Vec<&str> = view.values(Name::Require).collect();
+    let is_known = |option: &str| lex::values(SUPPORTED).any(|known| known.eq_ignore_ascii_case(option));
+    let required: Vec<&str> = view.values(Name::Require).filter(|option| !is_known(option)).collect();
     match required.is_empty() {
         true => Ok(()),
         false => Err(Refusal::new(420).with("Unsupported", required.join(", "))),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Due, Kind};
 use crate::Path;
+use crate::sabotage::{Part, broken};
 use crate::timing::Timing;
 
 /// A request on its way, until no response to it can arrive any more.
@@ -102,6 +103,7 @@ impl ClientTransaction {
 
     pub fn on_response(&mut self, status: u16, timing: &Timing, now: Instant) -> Received {
         match (self.kind, self.state, status) {
+            (Kind::Invite, State::Trying, ..200) if broken(Part::Proceeding) => Received::New,
             (Kind::Invite, State::Trying, ..200) => {
                 self.state = State::Proceeding;
                 (self.retransmit_at, self.expires_at) = (None, None);
@@ -140,9 +142,18 @@ impl ClientTransaction {
 
     pub fn on_timeout(&mut self, timing: &Timing, now: Instant) -> Due {
         if self.expires_at.is_some_and(|at| at <= now) {
+            if broken(self.expiry()) {
+                self.expires_at = None;
+                return Due::Nothing;
+            }
             return if self.is_pending() { Due::TimedOut } else { Due::Finished };
         }
         if self.retransmit_at.is_none_or(|at| at > now) {
+            return Due::Nothing;
+        }
+        let resending = if self.kind == Kind::Invite { Part::TimerA } else { Part::TimerE };
+        if broken(resending) {
+            self.retransmit_at = None;
             return Due::Nothing;
         }
         self.interval = match self.kind {
@@ -151,6 +162,17 @@ impl ClientTransaction {
         };
         self.retransmit_at = Some(now + self.interval);
         Due::Retransmit
+    }
+
+    /// The timer that ends this state.
+    fn expiry(&self) -> Part {
+        match (self.kind, self.state) {
+            (Kind::Invite, State::Trying | State::Proceeding) => Part::TimerB,
+            (Kind::Invite, State::Completed) => Part::TimerD,
+            (Kind::Invite, State::Accepted) => Part::TimerM,
+            (Kind::NonInvite, State::Trying | State::Proceeding) => Part::TimerF,
+            (Kind::NonInvite, State::Completed | State::Accepted) => Part::TimerK,
+        }
     }
 
     pub fn deadline(&self) -> Option<Instant> {

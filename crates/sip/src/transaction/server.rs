@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Due, Kind};
 use crate::Path;
+use crate::sabotage::{Part, broken};
 use crate::timing::Timing;
 
 /// A request that is or was being answered, until it cannot arrive again.
@@ -95,7 +96,7 @@ impl ServerTransaction {
 
     /// Takes in the ACK of a refusal; false if there was none to acknowledge.
     pub fn on_ack(&mut self, timing: &Timing, now: Instant) -> bool {
-        if self.kind == Kind::Invite && self.state == State::Completed {
+        if self.kind == Kind::Invite && self.state == State::Completed && !broken(Part::AckStopsRefusal) {
             self.state = State::Confirmed;
             self.response = None;
             self.retransmit_at = None;
@@ -106,14 +107,32 @@ impl ServerTransaction {
 
     pub fn on_timeout(&mut self, timing: &Timing, now: Instant) -> Due {
         if self.expires_at.is_some_and(|at| at <= now) {
+            if broken(self.expiry()) {
+                self.expires_at = None;
+                return Due::Nothing;
+            }
             return Due::Finished;
         }
         if self.retransmit_at.is_none_or(|at| at > now) {
             return Due::Nothing;
         }
+        if broken(Part::TimerG) {
+            self.retransmit_at = None;
+            return Due::Nothing;
+        }
         self.interval = timing.next_interval(self.interval);
         self.retransmit_at = Some(now + self.interval);
         Due::Retransmit
+    }
+
+    /// The timer that ends this state.
+    fn expiry(&self) -> Part {
+        match (self.kind, self.state) {
+            (Kind::NonInvite, _) => Part::TimerJ,
+            (Kind::Invite, State::Confirmed) => Part::TimerI,
+            (Kind::Invite, State::Accepted) => Part::TimerL,
+            (Kind::Invite, State::Proceeding | State::Completed) => Part::TimerH,
+        }
     }
 
     pub fn deadline(&self) -> Option<Instant> {

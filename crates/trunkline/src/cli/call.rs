@@ -56,7 +56,7 @@ struct Content {
     /// Say this once the call is answered
     #[arg(long, value_name = "TEXT")]
     say: Option<String>,
-    /// Play this sound file (WAV or MP3) once the call is answered, or one uploaded before (uploads/…)
+    /// Play this sound file (WAV, MP3, FLAC or OGG) once the call is answered, or one uploaded before (uploads/…)
     #[arg(long, value_name = "FILE")]
     play: Option<PathBuf>,
 }

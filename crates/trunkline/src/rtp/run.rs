@@ -214,16 +214,19 @@ impl Loop {
             let Some(leg) = legs.get_mut(key) else { return };
             let Some(session) = leg.session.as_deref_mut() else { return };
             for _ in 0..ticks.min(MOST_TICKS) {
-                if let Some(send) = session.tick(now, out) {
+                let mut packet = session.tick(now, out);
+                while let Some(send) = packet {
                     // A full socket buffer loses this packet as a network would.
                     let _ = leg.rtp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+                    packet = session.more(out);
                 }
                 if let Some(ear) = leg.ear.as_deref_mut() {
                     ear.listen(session.heard());
                 }
             }
             if let Some(send) = session.poll_rtcp(now, ntp, out) {
-                let _ = leg.rtcp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+                let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
+                let _ = socket.send_to(out.get(..send.len).unwrap_or_default(), send.to);
             }
             while let Some(event) = session.poll_event() {
                 tell(untold, leg.sink.clone(), Event::Session(leg.id, event));
@@ -245,7 +248,8 @@ impl Loop {
         let mut closed = Box::new(Closed::default());
         if let Some(mut session) = leg.session.take() {
             if let Some(send) = session.close(&mut self.out) {
-                let _ = leg.rtcp.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
+                let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
+                let _ = socket.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
             }
             closed.stats = session.stats();
             closed.heard = leg.ear.take().map(|ear| ear.heard());

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use media::sdp::{Direction, Local, Negotiated};
+use media::sdp::{Local, Negotiated};
 use media::{Clip, Codec, Setup};
 use mio::{Events, Poll, Token, Waker};
 use sip::LegId;
@@ -186,9 +186,11 @@ impl Carrier {
                 sip::Event::Incoming { leg, request, path } => self.incoming(leg, &request, path, now),
                 sip::Event::Ended { leg, .. } => self.ended(leg),
                 sip::Event::Offer { leg, body } => self.reoffer(leg, &body, now),
-                sip::Event::Acked { .. } | sip::Event::Info { .. } => {}
+                sip::Event::Refer { leg, .. } => {
+                    drop(self.endpoint.sip().reject_refer(leg, 603, now));
+                }
                 // The network places no calls of its own.
-                sip::Event::Ringing { .. } | sip::Event::Answered { .. } | sip::Event::Failed { .. } => {}
+                _ => {}
             }
         }
     }
@@ -265,17 +267,12 @@ impl Carrier {
     fn answer(&mut self, leg: LegId, now: Instant) -> Result<(), u16> {
         let call = self.calls.get_mut(&leg).ok_or(481_u16)?;
         let (id, port) = self.media.open(&self.sink).map_err(|_| 503_u16)?;
-        let local = Local {
-            addr: match self.media.address() {
-                address if address.is_unspecified() => self.endpoint.address().ip(),
-                address => address,
-            },
-            port,
-            codecs: vec![Codec::Pcmu, Codec::Pcma],
-            session_id: u64::from(port),
-            version: 1,
-            direction: Direction::SendRecv,
+        let address = match self.media.address() {
+            address if address.is_unspecified() => self.endpoint.address().ip(),
+            address => address,
         };
+        let codecs = vec![Codec::Pcmu, Codec::Pcma];
+        let local = Local::new(address, port, codecs, u64::from(port));
         let (answer, negotiated) = media::sdp::answer(&call.offer, &local).map_err(|_| {
             let _ = self.media.close(id);
             488_u16

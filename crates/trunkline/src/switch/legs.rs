@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use call::{Input, LegEnd, LegFailure};
 use media::Codec;
-use media::sdp::{self, Direction, Local, Negotiated};
+use media::sdp::{self, Local, Negotiated};
 use serde_json::json;
 use sip::LegId;
 
@@ -27,7 +27,13 @@ impl Loop {
             | sip::Event::Acked { leg, .. }
             | sip::Event::Offer { leg, .. }
             | sip::Event::Info { leg, .. }
+            | sip::Event::Trying { leg }
+            | sip::Event::Pracked { leg, .. }
+            | sip::Event::Reoffered { leg, .. }
+            | sip::Event::Refer { leg, .. }
+            | sip::Event::ReferProgress { leg, .. }
             | sip::Event::Ended { leg, .. } => *leg,
+            sip::Event::SavedEnded { .. } => return,
         };
         let Some(&key) = self.by_leg.get(&leg) else {
             // Its call has given up on it: whatever still comes alive is ended.
@@ -56,13 +62,21 @@ impl Loop {
                 let by = match ended.by {
                     // Our own BYE ends the call as we said when we sent it.
                     sip::By::Remote | sip::By::Local | sip::By::Canceled => LegEnd::Remote,
-                    sip::By::NoAck => LegEnd::NoAck,
+                    sip::By::NoAck | sip::By::Lost => LegEnd::NoAck,
                 };
                 self.tell(key, Input::LegEnded { by, q850 }, now);
             }
             sip::Event::Offer { body, .. } => self.offered(key, leg, &body, now),
             sip::Event::Acked { body, .. } => self.acked(key, &body),
-            sip::Event::Info { .. } | sip::Event::Incoming { .. } => {}
+            // Nothing is transferred: whoever asks keeps the call it has.
+            sip::Event::Refer { .. } => drop(self.parts.endpoint.sip().reject_refer(leg, 603, now)),
+            sip::Event::Trying { .. }
+            | sip::Event::Pracked { .. }
+            | sip::Event::Reoffered { .. }
+            | sip::Event::ReferProgress { .. }
+            | sip::Event::Info { .. }
+            | sip::Event::Incoming { .. }
+            | sip::Event::SavedEnded { .. } => {}
         }
     }
 
@@ -162,25 +176,14 @@ impl Loop {
             tracing::error!(%error, "no RTP port can be had");
             unsent(call::FailureKind::Media(error.to_string()), "")
         })?;
-        let local = Local {
-            addr: path.local.ip(),
-            port,
-            codecs: vec![Codec::Pcmu, Codec::Pcma],
-            session_id: now_ms().unsigned_abs(),
-            version: 1,
-            direction: Direction::SendRecv,
-        };
+        let codecs = vec![Codec::Pcmu, Codec::Pcma];
+        let local = Local::new(path.local.ip(), port, codecs, now_ms().unsigned_abs());
         let invite = sip::Invite {
-            path,
-            request_uri: dial.request_uri.clone(),
-            from_display: None,
-            from_uri: dial.from_uri.clone(),
-            to_uri: dial.to_uri.clone(),
             contact_user: dial.contact_user.clone(),
-            route: Vec::new(),
             headers: dial.headers.clone(),
             body: sdp::offer(&local).into_bytes(),
             credentials: dial.credentials.clone(),
+            ..sip::Invite::new(path, dial.request_uri.as_str(), dial.from_uri.as_str(), dial.to_uri.as_str())
         };
         entry.media = Some(Line { id, local, negotiated: None, offered_late: false });
         self.by_media.insert(id, key);

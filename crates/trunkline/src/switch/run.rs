@@ -210,7 +210,7 @@ impl Loop {
                     media::Event::Played { id, whole } => self.tell(key, Input::Played { id, whole }, now),
                     media::Event::Silent { for_ } => self.tell(key, Input::Silent { after: for_ }, now),
                     media::Event::Digit { digit, .. } => self.tell(key, Input::Digit(digit), now),
-                    media::Event::FirstMedia => {}
+                    media::Event::FirstMedia | media::Event::Recorded { .. } => {}
                 }
             }
             rtp::Event::Closed(id, closed) => {

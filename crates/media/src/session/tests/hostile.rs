@@ -31,6 +31,12 @@ proptest! {
         let mut now = Instant::now();
         let mut session = session(THERE, now);
         session.echo(true);
+        session.record_segment(1, Rules {
+            beep: true,
+            max: Duration::from_secs(1),
+            end_silence: Some(Duration::from_secs(1)),
+            end_keys: "#".to_owned(),
+        });
         let mut out = [0; 1500];
         for (frames, input) in inputs {
             for _ in 0..frames {

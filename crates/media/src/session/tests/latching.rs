@@ -55,3 +55,17 @@ fn a_re_invite_starts_latching_again() {
     session.handle_rtp(&packet(2), address("198.51.100.9:6000"), now);
     assert_eq!(session.tick(now, &mut [0; 1500]).unwrap().to, address("198.51.100.9:6000"));
 }
+
+#[test]
+fn comfort_noise_is_media_but_hardly_sound() {
+    let now = Instant::now();
+    let mut session = session(THERE, now);
+    let header = rtp::Header { marker: false, payload_type: 13, sequence: 1, timestamp: 0, ssrc: 9 };
+    session.handle_rtp(&[&header.to_bytes()[..], &[60]].concat(), address(NAT), now);
+    let stats = session.stats();
+    assert_eq!((stats.packets_received, stats.invalid, stats.source), (1, 0, Some(address(NAT))));
+    for n in 1..5 {
+        session.tick(now + FRAME_TIME * n, &mut [0; 1500]);
+        assert!(session.heard().iter().all(|sample| sample.unsigned_abs() < 200));
+    }
+}

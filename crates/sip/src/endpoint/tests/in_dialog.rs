@@ -111,8 +111,8 @@ fn other_methods() {
     assert_eq!((again.statuses(), again.events.len()), (vec![200], 0));
     for (cseq, method, status) in [
         (3, "SUBSCRIBE", 489),
-        (4, "NOTIFY", 481),
-        (5, "REFER", 405),
+        (4, "NOTIFY", 489),
+        (5, "REFER", 400),
         (6, "MESSAGE", 405),
         (7, "PRACK", 481),
         (8, "FOO", 501),

@@ -47,6 +47,8 @@ fn invite() -> Invite {
         headers: vec![("P-Asserted-Identity".into(), "<sip:+13125550100@example.net>".into())],
         body: b"v=0\r\n".to_vec(),
         credentials: None,
+        session_timer: None,
+        reliable: crate::Reliable::Off,
     }
 }
 

@@ -9,44 +9,57 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use super::super::{Config, Endpoint, Event, Input, Output};
 use crate::{Path, Transport};
 
-/// Two endpoints, a network between them that misbehaves by seed, and a clock that jumps to the next event.
+/// The most messages in a row that are lost on one way, so that what is sent often enough arrives.
+const MAX_LOST: u8 = 2;
+
+/// A caller, one or two callees, a network between them that misbehaves by seed, and a clock that jumps to the next
+/// event.
 pub struct Pair {
-    pub sides: [Endpoint; 2],
+    /// The caller first.
+    pub sides: Vec<Endpoint>,
     pub now: Instant,
     rng: ChaCha20Rng,
     transport: Transport,
     /// Percent of datagrams lost, and of those left, sent twice.
     bad_percent: u64,
-    in_flight: BTreeMap<(Instant, u64), (usize, Bytes)>,
+    /// When the network goes dark for good.
+    pub dark_at: Option<Instant>,
+    in_flight: BTreeMap<(Instant, u64), (usize, usize, Bytes)>,
     sent: u64,
+    lost: BTreeMap<(usize, usize), u8>,
     /// When the last bytes in each direction arrive: a stream keeps its order.
-    last_arrival: [Option<Instant>; 2],
+    last_arrival: BTreeMap<(usize, usize), Instant>,
+    /// Prints what goes on.
+    pub loud: bool,
 }
 
 impl Pair {
-    pub fn new(seed: u64, transport: Transport, bad_percent: u64) -> Self {
+    pub fn new(seed: u64, transport: Transport, bad_percent: u64, configs: Vec<Config>) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let sides = std::array::from_fn(|_| {
+        let sides = configs.into_iter().map(|config| {
             let mut seed = [0; 32];
             rng.fill_bytes(&mut seed);
-            Endpoint::new(Config::default(), seed)
+            Endpoint::new(config, seed)
         });
         Self {
-            sides,
+            sides: sides.collect(),
             now: Instant::now(),
             rng,
             transport,
             bad_percent,
+            dark_at: None,
             in_flight: BTreeMap::new(),
             sent: 0,
-            last_arrival: [None; 2],
+            lost: BTreeMap::new(),
+            last_arrival: BTreeMap::new(),
+            loud: false,
         }
     }
 
-    /// The way from one side to the other.
-    pub fn path_from(&self, side: usize) -> Path {
-        let address = |side| SocketAddr::from(([192, 0, 2, if side == 0 { 1 } else { 2 }], 5060));
-        Path { transport: self.transport, local: address(side), remote: address(1 - side) }
+    /// The way from one side to another.
+    pub fn path(&self, from: usize, to: usize) -> Path {
+        let address = |side: usize| SocketAddr::from(([192, 0, 2, 1 + side as u8], 5060));
+        Path { transport: self.transport, local: address(from), remote: address(to) }
     }
 
     /// A number below `limit`.
@@ -59,16 +72,13 @@ impl Pair {
         Duration::from_millis(self.random(limit_ms))
     }
 
-    /// Takes what both sides put out: messages into the network, events to the caller.
+    /// Takes what all sides put out: messages into the network, events to the caller.
     pub fn events(&mut self) -> Vec<(usize, Event)> {
         let mut events = Vec::new();
-        for side in [0, 1] {
+        for side in 0..self.sides.len() {
             while let Some(output) = self.sides[side].poll_output() {
                 match output {
-                    Output::Send { path, bytes } => {
-                        assert_eq!(path, self.path_from(side), "sent elsewhere: {}", bytes.escape_ascii());
-                        self.carry(1 - side, &bytes);
-                    }
+                    Output::Send { path, bytes } => self.carry(side, path, &bytes),
                     Output::Close { .. } => panic!("side {side} closed the stream"),
                     Output::Event(event) => events.push((side, event)),
                 }
@@ -77,20 +87,40 @@ impl Pair {
         events
     }
 
-    fn carry(&mut self, to: usize, bytes: &Bytes) {
+    fn carry(&mut self, from: usize, path: Path, bytes: &Bytes) {
+        let to = (0..self.sides.len()).find(|to| self.path(from, *to) == path);
+        let to = to.unwrap_or_else(|| panic!("sent elsewhere: {path:?} {}", bytes.escape_ascii()));
+        self.carry_to(from, to, bytes);
+        // What is for the number, and not for a phone, goes to all phones.
+        let is_for_all = [&b"INVITE sip:+1"[..], b"CANCEL sip:+1", b"ACK sip:+1"];
+        if self.sides.len() > 2 && is_for_all.iter().any(|start| bytes.starts_with(start)) {
+            self.carry_to(from, 2, bytes);
+        }
+    }
+
+    fn carry_to(&mut self, from: usize, to: usize, bytes: &Bytes) {
+        let way = (from, to);
+        if self.dark_at.is_some_and(|at| at <= self.now) {
+            return;
+        }
         if self.transport == Transport::Tcp {
             let size = 1 + self.random(600) as usize;
             for chunk in bytes.chunks(size) {
-                let at = (self.now + self.random_ms(30)).max(self.last_arrival[to].unwrap_or(self.now));
-                self.last_arrival[to] = Some(at);
-                self.deliver_at(at, to, Bytes::copy_from_slice(chunk));
+                let last = self.last_arrival.get(&way).copied().unwrap_or(self.now);
+                let at = (self.now + self.random_ms(30)).max(last);
+                self.last_arrival.insert(way, at);
+                self.deliver_at(at, way, Bytes::copy_from_slice(chunk));
             }
             return;
         }
         for _copy in 0..2 {
-            if self.random(100) >= self.bad_percent {
+            let lost = self.lost.get(&way).copied().unwrap_or(0);
+            if lost < MAX_LOST && self.random(100) < self.bad_percent {
+                self.lost.insert(way, lost + 1);
+            } else {
+                self.lost.insert(way, 0);
                 let at = self.now + self.random_ms(400);
-                self.deliver_at(at, to, bytes.clone());
+                self.deliver_at(at, way, bytes.clone());
             }
             if self.random(100) >= self.bad_percent {
                 break;
@@ -98,23 +128,27 @@ impl Pair {
         }
     }
 
-    fn deliver_at(&mut self, at: Instant, to: usize, bytes: Bytes) {
+    fn deliver_at(&mut self, at: Instant, (from, to): (usize, usize), bytes: Bytes) {
         self.sent += 1;
-        self.in_flight.insert((at, self.sent), (to, bytes));
+        self.in_flight.insert((at, self.sent), (from, to, bytes));
     }
 
     /// Jumps to what happens next, but not past `limit`; false if nothing does.
-    pub fn step(&mut self, limit: Option<Instant>) -> bool {
+    pub fn step(&mut self, limit: Option<Instant>, start: Instant) -> bool {
         let arrival = self.in_flight.first_key_value().map(|((at, _), _)| *at);
         let timers = self.sides.iter().filter_map(Endpoint::poll_timeout);
         let Some(next) = timers.chain(arrival).chain(limit).min() else { return false };
         self.now = self.now.max(next);
         while let Some(entry) = self.in_flight.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let (to, bytes) = entry.remove();
-            let (path, bytes) = (self.path_from(to), &bytes[..]);
+            let (from, to, bytes) = entry.remove();
+            if self.loud {
+                let text = String::from_utf8_lossy(&bytes);
+                eprintln!("{:?} {from} -> {to}: {text}", self.now - start);
+            }
+            let (path, bytes) = (self.path(to, from), &bytes[..]);
             let input = match self.transport {
                 Transport::Udp => Input::Datagram { path, bytes },
-                Transport::Tcp => Input::Stream { path, bytes },
+                _ => Input::Stream { path, bytes },
             };
             self.sides[to].handle_input(input, self.now);
         }

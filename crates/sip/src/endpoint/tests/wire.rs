@@ -24,7 +24,7 @@ fn invite_() {
     Call-ID: 9da7d0a463ac9d6e0d034dd0c0171b73
     CSeq: 1 INVITE
     Contact: <sip:trunkline@192.0.2.1:5060>
-    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE
+    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY
     Accept: application/sdp
     User-Agent: trunkline
     P-Asserted-Identity: <sip:+13125550100@example.net>
@@ -71,7 +71,7 @@ fn ack_of_a_refusal_and_invite_with_credentials() {
     CSeq: 2 INVITE
     Contact: <sip:trunkline@192.0.2.1:5060>
     Proxy-Authorization: Digest username="alice", realm="example.com", nonce="abc", uri="sip:+12025550123@sip.example.com", response="57b27cb0b1d962daa0cab36e18b9e558", algorithm=MD5, qop=auth, nc=00000001, cnonce="cc6d04dd0f6f8be9", opaque="o"
-    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE
+    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY
     Accept: application/sdp
     User-Agent: trunkline
     P-Asserted-Identity: <sip:+13125550100@example.net>
@@ -150,7 +150,7 @@ fn ok() {
     CSeq: 1 INVITE
     Server: trunkline
     Contact: <sip:100@192.0.2.1:5060>
-    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE
+    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY
     Accept: application/sdp
     Content-Type: application/sdp
     Content-Length: 5
@@ -196,7 +196,7 @@ fn no_such_dialog() {
 
 #[test]
 fn unsupported_extension() {
-    let sent = Bench::new().receive(&request("INVITE", "Require: 100rel, timer\n", "v=0\n"));
+    let sent = Bench::new().receive(&request("INVITE", "Require: 100rel, gruu, path\n", "v=0\n"));
     insta::assert_snapshot!(sent.only_sent(), @r#"
     SIP/2.0 420 Bad Extension
     Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-INVITE-1;received=192.0.2.9;rport=5060
@@ -205,7 +205,7 @@ fn unsupported_extension() {
     Call-ID: call-1
     CSeq: 1 INVITE
     Server: trunkline
-    Unsupported: 100rel, timer
+    Unsupported: gruu, path
     Content-Length: 0
     "#);
 }
@@ -221,10 +221,10 @@ fn options() {
     Call-ID: call-1
     CSeq: 1 OPTIONS
     Server: trunkline
-    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE
+    Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY
     Accept: application/sdp
     Accept-Encoding: identity
-    Supported:
+    Supported: 100rel, timer
     Content-Length: 0
     "#);
 }

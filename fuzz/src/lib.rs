@@ -1,0 +1,161 @@
+//! What the fuzz targets share: reading a random input as a script of steps.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// An input read from its front; what is missing reads as zero, so every input is a whole script.
+pub struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    /// The script that `input` is.
+    pub fn new(input: &'a [u8]) -> Self {
+        Self(input)
+    }
+
+    /// Whether nothing is left.
+    pub fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One byte.
+    pub fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    /// Two bytes as a number.
+    pub fn number(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    /// Bytes of the length that the next two bytes give, or what is left.
+    pub fn bytes(&mut self) -> &'a [u8] {
+        let length = usize::from(self.number()).min(self.0.len());
+        let (taken, rest) = self.0.split_at(length);
+        self.0 = rest;
+        taken
+    }
+
+    /// 0 to 65 s, mostly short.
+    pub fn time(&mut self) -> Duration {
+        let millis = u64::from(self.number());
+        Duration::from_millis(millis * millis / 65_536)
+    }
+}
+
+/// Our side of an offer and answer.
+pub fn local() -> media::sdp::Local {
+    media::sdp::Local {
+        addr: [192, 0, 2, 9].into(),
+        port: 16_384,
+        codecs: vec![media::Codec::Pcmu, media::Codec::Pcma],
+        session_id: 1,
+        version: 1,
+        direction: media::sdp::Direction::SendRecv,
+    }
+}
+
+/// A session as an offer makes it, of which `choice` picks one.
+pub fn setup(choice: u8) -> media::Setup {
+    let formats = ["0 101", "8 101", "0 13"][usize::from(choice % 3)];
+    let offer = format!(
+        "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP {formats}\r\n\
+         a=rtpmap:101 telephone-event/8000\r\n"
+    );
+    let (_, negotiated) = media::sdp::answer(offer.as_bytes(), &local()).expect("a good offer");
+    media::Setup {
+        negotiated,
+        ssrc: 1,
+        sequence: 1,
+        timestamp: 1,
+        cname: "leg".into(),
+        record: choice & 1 == 0,
+        silence_after: Some(Duration::from_secs(5)),
+    }
+}
+
+/// A call to be placed by the endpoint.
+pub fn invite(path: sip::Path) -> sip::Invite {
+    sip::Invite {
+        path,
+        request_uri: "sip:them@192.0.2.2".into(),
+        from_display: None,
+        from_uri: "sip:us@192.0.2.1".into(),
+        to_uri: "sip:them@192.0.2.2".into(),
+        contact_user: None,
+        route: Vec::new(),
+        headers: Vec::new(),
+        body: b"v=0\r\n".to_vec(),
+        credentials: Some(sip::digest::Credentials {
+            username: "u".into(),
+            password: "p".into(),
+            realm: None,
+            algorithm: sip::digest::Algorithm::Md5,
+        }),
+    }
+}
+
+/// A call with a flow and up to three attempts.
+pub fn spec(script: &mut Script<'_>) -> call::Spec {
+    let attempt = call::Attempt {
+        trunk: Some("t".into()),
+        kind: call::AttemptKind::Trunk(call::TrunkKind::Sip),
+        destination: "+12025550123".into(),
+        caller_id: None,
+        strategy: call::Strategy::SipInvite,
+    };
+    let flow = (0..script.byte() % 6).map(|_| verb(script)).collect();
+    let attempts = vec![attempt; usize::from(script.byte() % 4)];
+    call::Spec { hold_after_flow: script.byte() % 2 == 0, ..call::Spec::new(flow, attempts) }
+}
+
+fn verb(script: &mut Script<'_>) -> call::Verb {
+    match script.byte() % 4 {
+        0 => call::Verb::Say { clip: call::ClipId(0), text: "a".into() },
+        1 => call::Verb::Play { clip: call::ClipId(0), name: "b".into() },
+        2 => call::Verb::Pause(script.time()),
+        _ => call::Verb::Hangup,
+    }
+}
+
+/// Something that happens to a call.
+pub fn input(script: &mut Script<'_>) -> call::Input {
+    use call::Input;
+    match script.byte() % 9 {
+        0 => Input::Ringing { early_media: script.byte() % 2 == 0 },
+        1 => Input::Answered,
+        2 => Input::LegFailed(call::LegFailure {
+            kind: match script.byte() % 6 {
+                0 => call::FailureKind::Dns("no such name".into()),
+                1 => call::FailureKind::Transport,
+                2 => call::FailureKind::Timeout,
+                3 => call::FailureKind::Canceled,
+                4 => call::FailureKind::Media("no port".into()),
+                _ => call::FailureKind::Status,
+            },
+            status: Some(300 + script.number() % 400),
+            phrase: String::new(),
+            q850: Some(script.byte()),
+            provisional: script.byte() % 2 == 0,
+            sent: script.byte() % 2 == 0,
+            challenged: script.byte() % 2 == 0,
+            had_credentials: script.byte() % 2 == 0,
+        }),
+        3 => Input::LegEnded {
+            by: [call::LegEnd::Remote, call::LegEnd::NoAck, call::LegEnd::Transport]
+                [usize::from(script.byte() % 3)],
+            q850: Some(script.byte()),
+        },
+        4 => Input::MediaReady,
+        5 => Input::Played { id: u32::from(script.byte() % 8), whole: script.byte() % 2 == 0 },
+        6 => Input::Silent { after: script.time() },
+        7 => Input::Digit(char::from(b"0123456789*#ABCD"[usize::from(script.byte() % 16)])),
+        _ => Input::MediaFailed("broken".into()),
+    }
+}
+
+/// The last thing that happens to every call here.
+pub fn hang_up() -> call::Input {
+    call::Input::Hangup { by: call::HangupBy::System, cause: call::HangupReason::Shutdown }
+}
