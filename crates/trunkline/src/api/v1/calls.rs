@@ -14,7 +14,7 @@ use futures_util::stream::unfold;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::schema::{Call, Event, NewCall, Status};
+use super::schema::{Call, Event, NewCall, SentEvent, Status};
 use super::{Page, location};
 use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, OnceJson, Segment};
@@ -129,6 +129,7 @@ pub(super) struct ListQuery {
     /// Only calls to this number.
     to: Option<String>,
     /// Only calls in this direction.
+    #[param(inline)]
     direction: Option<Direction>,
     /// Only calls over the trunk with this name or id.
     trunk: Option<String>,
@@ -222,7 +223,7 @@ pub(super) async fn hang_up(
 /// as `data`.
 #[utoipa::path(get, path = "/v1/calls/{id}/events", tag = "calls",
     params(("id" = String, Path,), ("Last-Event-ID" = Option<i64>, Header,)),
-    responses((status = OK, description = "A stream of events.", body = Event, content_type = "text/event-stream")))]
+    responses((status = OK, description = "A stream of events.", body = SentEvent, content_type = "text/event-stream")))]
 pub(super) async fn events(
     State(api): State<Api>,
     caller: Caller,
