@@ -127,7 +127,8 @@ struct DestinationsPatch {
 /// serde would read an array as the fields in their order.
 fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     let Some(object) = Option::<serde_json::Map<_, _>>::deserialize(from)? else { return Ok(None) };
-    serde_json::from_value(object.into()).map(Some).map_err(serde::de::Error::custom)
+    let read = serde_path_to_error::deserialize(serde_json::Value::from(object));
+    read.map(Some).map_err(|error| serde::de::Error::custom(format!("`{}`: {}", error.path(), error.inner())))
 }
 
 /// Get the account

@@ -246,10 +246,8 @@ pub(super) async fn events(
 /// The sequence behind which a reader goes on; 0 for the first.
 fn last_event(headers: &HeaderMap) -> Result<i64, Refused> {
     let Some(value) = headers.get("last-event-id") else { return Ok(0) };
-    let text = value.to_str().unwrap_or("?").trim();
-    let sequence =
-        if text.is_empty() { Some(0) } else { text.parse().ok().filter(|sequence| *sequence >= 0) };
-    sequence.ok_or_else(|| {
+    let sequence = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    sequence.filter(|sequence| *sequence >= 0).ok_or_else(|| {
         Refused::bad("invalid_cursor", "The header Last-Event-ID is no sequence of an event of this call.")
             .hint("Send back the `id` of the last event that was read, or leave the header out.")
     })

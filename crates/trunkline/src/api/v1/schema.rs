@@ -296,7 +296,7 @@ pub(super) struct Event {
     at: String,
     /// `state`, `attempt`, `early-media`, `say`, `play`, `pause`, `quality`, `heard`, `recording` or `finished`
     kind: String,
-    #[schema(value_type = Object, additional_properties)]
+    #[schema(value_type = HashMap<String, Value>)]
     detail: Value,
 }
 
