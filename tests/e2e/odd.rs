@@ -26,7 +26,7 @@ fn play_to(scenario: &str, settings: Value, end: &str) -> Option<(Server, Value)
 
 /// Both sides were heard: our tone went out whole, theirs came in.
 fn assert_heard(server: &Server, call: &Value) {
-    let recording = server.recording(call["id"].as_str().unwrap());
+    let recording = server.recording(call["callId"].as_str().unwrap());
     let sent = recording.sent.active();
     assert!((sent.frequency().unwrap() / 700.0 - 1.0).abs() < 0.005, "{:?}", sent.frequency());
     assert!((1.9..2.1).contains(&sent.seconds()), "{} s", sent.seconds());

@@ -92,8 +92,7 @@ async fn schemas_are_closed() {
     let openapi = openapi(&house).await;
     let mut found = Vec::new();
     open_objects("", &openapi["components"]["schemas"], &mut found);
-    // What belongs to an event depends on its kind.
-    assert_eq!(found, [".Event.properties.detail"]);
+    assert_eq!(found, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -141,6 +140,8 @@ async fn examples_of_requests_are_taken_and_answered_as_described() {
     let openapi = openapi(&house).await;
     let call = house.finished_call(0, "+12025550123").await;
     let key = house.ask("POST", "/v1/keys", &json!({ "name": "a" })).await.json()["id"].clone();
+    let trunk = house.ask("POST", "/v1/trunks", &json!({ "name": "mine", "host": "127.0.0.1" })).await;
+    assert_eq!(trunk.status, 201);
     for (method, path, operation) in operations(&openapi) {
         // Streams do not end, and what ends must come last.
         if path.ends_with("/stream") || method == "DELETE" {
@@ -149,7 +150,7 @@ async fn examples_of_requests_are_taken_and_answered_as_described() {
         let id = match path.as_str() {
             path if path.starts_with("/v1/calls/") => call.id.with("call"),
             path if path.starts_with("/v1/keys/") => key.as_str().unwrap().to_owned(),
-            path if path.starts_with("/v1/trunks/") => "sim".to_owned(),
+            path if path.starts_with("/v1/trunks/") => "mine".to_owned(),
             _ => "507f1f77bcf86cd799439011".to_owned(),
         };
         let real = path.replace("{id}", &id);
