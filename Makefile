@@ -2,7 +2,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz bench
+.PHONY: help run test fuzz soak bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ test: ## Everything: format, lints, licences, documentation, unit tests, calls w
 	scripts/test.sh
 
 fuzz: ## Feed hostile input to all that parses, for FUZZ_SECONDS (600) each
+	scripts/fuzz.sh $${FUZZ_SECONDS:-600}
+
+soak: ## Half an hour of calls at a steady rate, 50 crashes on each database, long fuzzing
+	SOAK_SECONDS=$${SOAK_SECONDS:-1800} $(CARGO) test --release --locked --package trunkline --test e2e soak:: -- --ignored --nocapture
+	CRASH_ROUNDS=50 $(CARGO) test --release --locked --package trunkline --test e2e crash:: -- --nocapture
 	scripts/fuzz.sh $${FUZZ_SECONDS:-600}
 
 bench: ## Measure the hot paths: reading a message, a call's 20 ms

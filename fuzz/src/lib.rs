@@ -46,13 +46,10 @@ impl<'a> Script<'a> {
 
 /// Our side of an offer and answer.
 pub fn local() -> media::sdp::Local {
+    let keys = media::srtp::Keys::new([7; media::srtp::Keys::RANDOM]);
     media::sdp::Local {
-        addr: [192, 0, 2, 9].into(),
-        port: 16_384,
-        codecs: vec![media::Codec::Pcmu, media::Codec::Pcma],
-        session_id: 1,
-        version: 1,
-        direction: media::sdp::Direction::SendRecv,
+        srtp: media::sdp::Srtp::Optional(keys),
+        ..media::sdp::Local::new([192, 0, 2, 9].into(), 16_384, media::Codec::ALL.to_vec(), 1)
     }
 }
 

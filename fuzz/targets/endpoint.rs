@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use sip::{Config, Endpoint, Event, Input, LegId, Output, Path, Transport, View};
+use sip::{Config, Endpoint, Event, Input, LegId, Method, Output, Outside, Path, Transport, View};
 use trunkline_fuzz::Script;
 
 struct Bench {
@@ -57,11 +57,7 @@ impl Bench {
 }
 
 fn path(transport: Transport) -> Path {
-    Path {
-        transport,
-        local: "192.0.2.1:5060".parse().expect("an address"),
-        remote: "192.0.2.2:5060".parse().expect("an address"),
-    }
+    Path::new(transport, ([192, 0, 2, 1], 5060).into(), ([192, 0, 2, 2], 5060).into())
 }
 
 /// A response to `request` as its receiver would write it, with `extra` headers and a body.
@@ -108,7 +104,7 @@ fuzz_target!(|input: &[u8]| {
         let step = script.byte();
         let now = bench.now;
         let endpoint = &mut bench.endpoint;
-        match step % 12 {
+        match step % 14 {
             0 => endpoint
                 .handle_input(Input::Datagram { path: path(Transport::Udp), bytes: script.bytes() }, now),
             1 => endpoint
@@ -140,6 +136,19 @@ fuzz_target!(|input: &[u8]| {
                         .endpoint
                         .handle_input(Input::Datagram { path: path(Transport::Udp), bytes: &bytes }, now);
                 }
+            }
+            12 => endpoint
+                .handle_input(Input::SendFailed { path: path(Transport::Tcp), reason: "refused" }, now),
+            13 => {
+                let uri = "sip:them@192.0.2.2";
+                let request = Outside {
+                    call_id: Some("the-same".into()),
+                    credentials: trunkline_fuzz::invite(path(Transport::Udp)).credentials,
+                    body: vec![b'x'; usize::from(script.number() % 1500)],
+                    content_type: "text/plain".into(),
+                    ..Outside::new(Method::Message, path(Transport::Udp), uri, uri, uri)
+                };
+                drop(endpoint.request(request, now));
             }
             verb => {
                 let Some(leg) = bench.leg(script.byte()) else { continue };

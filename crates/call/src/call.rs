@@ -1,11 +1,22 @@
-//! The state machine of one outbound call.
+//! The state machine of one call: its first leg here, its flow in `running`, a second leg in `second`.
+
+mod gather;
+mod input;
+mod output;
+mod running;
+mod second;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use self::gather::Gathering;
+pub use self::input::{HangupReason, Input, LegEnd, LegInput};
+use self::output::Outputs;
+pub use self::output::{GatherEnd, Leg, Outcome, Output, Progress};
+use self::second::Second;
 use crate::cause::{self, Cause, HangupBy, LegFailure, because, reason};
-use crate::flow::{ClipId, Verb};
+use crate::flow::Verb;
 use crate::route::{self, Attempt};
 use crate::state::State;
 
@@ -14,6 +25,8 @@ use crate::state::State;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long a leg may take to end once it was hung up.
 const LEG_END: Duration = Duration::from_secs(5);
+/// Verbs that may wait in front of the flow.
+const MOST_INSERTED: usize = 32;
 
 /// What a call is to do.
 #[derive(Clone, Debug)]
@@ -46,196 +59,21 @@ impl Spec {
     }
 }
 
-/// What happened to the call's leg, its sound, or its owner's mind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A response from 180 to 183 was received.
-    Ringing {
-        /// Whether it announced sound before the answer.
-        early_media: bool,
-    },
-    /// The leg was answered.
-    Answered,
-    /// The leg ended without having been answered.
-    LegFailed(LegFailure),
-    /// The answered leg ended.
-    LegEnded {
-        /// By whom.
-        by: LegEnd,
-        /// The Q.850 cause of its Reason header, if there was one.
-        q850: Option<u8>,
-    },
-    /// Sound can be played to the other side.
-    MediaReady,
-    /// An [`Output::Play`] or [`Output::Pause`] is over.
-    Played {
-        /// Its id.
-        id: u32,
-        /// Whether it ran to its end.
-        whole: bool,
-    },
-    /// No RTP has arrived for this long.
-    Silent {
-        /// How long.
-        after: Duration,
-    },
-    /// Sound cannot be set up or has broken; what went wrong.
-    MediaFailed(String),
-    /// The call is to end.
-    Hangup {
-        /// On whose behalf.
-        by: HangupBy,
-        /// Why.
-        cause: HangupReason,
-    },
-    /// A key was pressed at the other side: `0` to `9`, `*`, `#`, `A` to `D`.
-    Digit(char),
-}
-
-/// How an answered leg ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LegEnd {
-    /// The other side hung up.
-    Remote,
-    /// The answer was never acknowledged (RFC 3261 section 13.3.1.4).
-    NoAck,
-    /// The connection broke.
-    Transport,
-}
-
-/// Why our side hangs up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HangupReason {
-    /// It was asked to.
-    Api,
-    /// The server is going down.
-    Shutdown,
-}
-
-/// What is to be done, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Place this attempt, an index into [`Spec::attempts`]. The leg before it, if any, is gone.
-    Dial {
-        /// The index.
-        attempt: usize,
-    },
-    /// End the current leg, by CANCEL or BYE as it stands, and report its end.
-    HangUp {
-        /// Why.
-        cause: Cause,
-    },
-    /// Play a clip to the other side and report [`Input::Played`] with this id.
-    Play {
-        /// Unique within the call.
-        id: u32,
-        /// What to play.
-        clip: ClipId,
-    },
-    /// Send silence for this long and report [`Input::Played`] with this id.
-    Pause {
-        /// Unique within the call.
-        id: u32,
-        /// How long.
-        length: Duration,
-    },
-    /// Stop whatever is being played.
-    StopMedia,
-    /// The call has reached this state.
-    State {
-        /// Of higher rank than the one before.
-        state: State,
-    },
-    /// Something worth telling whoever follows the call.
-    Progress(Progress),
-    /// The call is over: the last output.
-    Finished(Outcome),
-}
-
-/// A step of a call, for people: `Display` is a line to print.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// An attempt is being placed.
-    Attempt {
-        /// Which, from 1.
-        n: usize,
-        /// Of how many.
-        of: usize,
-        /// Over the trunk with this id.
-        trunk: Option<String>,
-    },
-    /// An attempt failed and another one follows.
-    AttemptFailed {
-        /// Why.
-        cause: Cause,
-    },
-    /// The other side sends sound before it answers.
-    EarlyMedia,
-    /// A text is being said.
-    Saying {
-        /// The text.
-        text: String,
-    },
-    /// A file is being played.
-    Playing {
-        /// Its name.
-        name: String,
-    },
-    /// The flow pauses.
-    Pausing {
-        /// How long.
-        length: Duration,
-    },
-    /// A key was pressed at the other side.
-    Digit(char),
-    /// The flow has come to its end.
-    FlowDone,
-}
-
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Progress::Attempt { n, of, trunk: Some(trunk) } => write!(f, "attempt {n} of {of} over {trunk}"),
-            Progress::Attempt { n, of, trunk: None } => write!(f, "attempt {n} of {of}"),
-            Progress::AttemptFailed { cause } => write!(f, "attempt failed: {}", cause.text),
-            Progress::EarlyMedia => f.write_str("early media"),
-            Progress::Saying { text } => write!(f, "saying: {text}"),
-            Progress::Playing { name } => write!(f, "playing {name}"),
-            Progress::Pausing { length } => write!(f, "pausing for {} ms", length.as_millis()),
-            Progress::Digit(digit) => write!(f, "the other side pressed {digit}"),
-            Progress::FlowDone => f.write_str("flow done"),
-        }
-    }
-}
-
-/// How the call went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// The final state.
-    pub state: State,
-    /// Why it ended.
-    pub cause: Cause,
-    /// The last attempt placed, an index into [`Spec::attempts`].
-    pub attempt: usize,
-    /// When the call was created.
-    pub created: Instant,
-    /// When the other side was first reported to ring.
-    pub ringing: Option<Instant>,
-    /// When it was answered.
-    pub answered: Option<Instant>,
-    /// When it was over.
-    pub ended: Instant,
-}
-
 /// Where the call stands.
 #[derive(Debug)]
 enum Phase {
-    /// An attempt is out; `until` the ring time-out.
-    Dialing { until: Option<Instant> },
+    /// An attempt is out; `until` the ring time-out, `heard` whether the peer is known to have it.
+    Dialing { until: Option<Instant>, heard: bool },
     /// Answered; sound is being set up.
     Connecting,
     /// The verb last taken from the flow is being played under this id.
     Playing { id: u32 },
+    /// Digits are asked for.
+    Gathering(Box<Gathering>),
+    /// A recording of its own is made under this id.
+    Recording { id: u32, finish_keys: String },
+    /// Somebody else is being called, or joined.
+    Bridging(Box<Second>),
     /// The flow is done; the line is hung up at this time.
     Closing { at: Instant },
     /// The flow is done and the line stays open.
@@ -260,37 +98,37 @@ pub struct Call {
     attempt: usize,
     early_media: bool,
     media_ready: bool,
-    /// The next verb of the flow.
-    next_verb: usize,
-    /// The id of the next `Play` or `Pause`.
-    next_id: u32,
+    /// What is still to be done.
+    flow: VecDeque<Verb>,
+    /// What was asked for during the call; done before the flow goes on.
+    inserted: VecDeque<Verb>,
     created: Instant,
     ringing: Option<Instant>,
     answered: Option<Instant>,
     /// When `max_duration` is reached; set by the answer.
     limit: Option<Instant>,
-    outputs: VecDeque<Output>,
+    out: Outputs,
 }
 
 impl Call {
     /// A call that starts with its first attempt, or fails at once if there is none.
-    pub fn outbound(spec: Spec, now: Instant) -> Self {
+    pub fn outbound(mut spec: Spec, now: Instant) -> Self {
         let mut call = Call {
+            flow: std::mem::take(&mut spec.flow).into(),
+            inserted: VecDeque::new(),
             spec,
             phase: Phase::Over,
             state: State::Queued,
             attempt: 0,
             early_media: false,
             media_ready: false,
-            next_verb: 0,
-            next_id: 0,
             created: now,
             ringing: None,
             answered: None,
             limit: None,
-            outputs: VecDeque::new(),
+            out: Outputs::default(),
         };
-        call.outputs.push_back(Output::State { state: State::Queued });
+        call.out.push(Output::State { state: State::Queued });
         if call.spec.attempts.is_empty() {
             call.finish(State::Failed, because(reason::NO_ATTEMPT, HangupBy::System), now);
         } else {
@@ -306,15 +144,19 @@ impl Call {
 
     /// The next thing to do, if any.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.out.pop()
     }
 
     /// When to call [`Call::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Dialing { until } => *until,
-            Phase::Connecting | Phase::Playing { .. } | Phase::Holding => self.limit,
-            Phase::Closing { at } => Some(self.limit.map_or(*at, |limit| limit.min(*at))),
+            Phase::Dialing { until, .. } => *until,
+            Phase::Connecting | Phase::Playing { .. } | Phase::Recording { .. } | Phase::Holding => {
+                self.limit
+            }
+            Phase::Gathering(gathering) => earlier(self.limit, gathering.until()),
+            Phase::Bridging(second) => earlier(self.limit, second.until()),
+            Phase::Closing { at } => earlier(self.limit, Some(*at)),
             Phase::Ending { until, .. } => Some(*until),
             Phase::Over => None,
         }
@@ -334,6 +176,14 @@ impl Call {
 
             (_, Input::MediaFailed(said)) => self.hang_up(State::Failed, cause::media_failed(&said), now),
 
+            (Phase::Dialing { .. }, Input::Waiting) => {
+                self.phase = Phase::Dialing { until: None, heard: false };
+                self.out.progress(Progress::Paced);
+            }
+            (Phase::Dialing { .. }, Input::Dialed) => self.phase = self.dialing(now),
+            (Phase::Dialing { until, .. }, Input::Trying) => {
+                self.phase = Phase::Dialing { until: *until, heard: true };
+            }
             (Phase::Dialing { .. }, Input::Ringing { early_media }) => self.ring(early_media, now),
             (Phase::Dialing { .. }, Input::Answered) => self.answer(now),
             (Phase::Dialing { .. }, Input::LegFailed(failure)) => self.attempt_failed(&failure, now),
@@ -348,21 +198,49 @@ impl Call {
                 };
                 self.hang_up(State::Canceled, because(reason, by), now);
             }
-            (Phase::Dialing { .. }, Input::Played { .. } | Input::Silent { .. } | Input::Digit(_)) => {}
+            (
+                Phase::Dialing { .. },
+                Input::Played { .. }
+                | Input::Recorded { .. }
+                | Input::Silent { .. }
+                | Input::Digit(_)
+                | Input::Second { .. },
+            ) => {}
 
             (Phase::Connecting, Input::MediaReady) => self.next_verb(now),
             (Phase::Playing { id: current }, Input::Played { id, .. }) if *current == id => {
-                self.next_verb(now)
+                self.next_verb(now);
             }
+            (Phase::Gathering(gathering), Input::Played { id, .. }) if gathering.is_playing(id) => {
+                self.next_prompt(now);
+            }
+            (Phase::Gathering(_), Input::Digit(digit)) => {
+                self.out.progress(Progress::Digit { leg: Leg::First, digit });
+                self.press(digit, now);
+            }
+            (Phase::Recording { id: current, .. }, Input::Recorded { id }) if *current == id => {
+                self.next_verb(now);
+            }
+            (Phase::Recording { id, finish_keys }, Input::Digit(digit)) => {
+                let id = finish_keys.contains(digit).then_some(*id);
+                self.out.progress(Progress::Digit { leg: Leg::First, digit });
+                id.into_iter().for_each(|id| self.out.push(Output::StopRecord { id }));
+            }
+            (Phase::Bridging(_), Input::Second { n, what }) => self.second(n, what, now),
+            (Phase::Bridging(_), Input::Played { id, whole: true }) => self.ringback(id),
+            (Phase::Bridging(_), Input::Digit(digit)) => self.relay(digit),
 
             // From here on the call has been answered, whatever it is doing.
-            (_, Input::LegEnded { by, q850 }) => self.leg_ended(by, q850, now),
+            (_, Input::LegEnded { by, q850 }) => {
+                let (state, cause) = second::ended(by, q850);
+                self.finish(state, cause, now);
+            }
             (_, Input::LegFailed(failure)) => {
                 let (_, cause) = cause::from_failure(&failure);
                 self.finish(State::Failed, cause, now);
             }
             (_, Input::Silent { after }) => {
-                if self.spec.silence_timeout.is_some_and(|limit| after >= limit) {
+                if self.is_too_silent(after) {
                     self.hang_up(State::Completed, cause::rtp_silence(after), now);
                 }
             }
@@ -373,8 +251,19 @@ impl Call {
                 };
                 self.hang_up(State::Completed, because(reason, by), now);
             }
-            (_, Input::Digit(digit)) => self.progress(Progress::Digit(digit)),
-            (_, Input::Ringing { .. } | Input::Answered | Input::MediaReady | Input::Played { .. }) => {}
+            (_, Input::Digit(digit)) => self.out.progress(Progress::Digit { leg: Leg::First, digit }),
+            (
+                _,
+                Input::Waiting
+                | Input::Dialed
+                | Input::Trying
+                | Input::Ringing { .. }
+                | Input::Answered
+                | Input::MediaReady
+                | Input::Played { .. }
+                | Input::Recorded { .. }
+                | Input::Second { .. },
+            ) => {}
         }
     }
 
@@ -384,14 +273,27 @@ impl Call {
             return;
         }
         match &self.phase {
-            Phase::Dialing { .. } => {
+            Phase::Dialing { heard, .. } => {
                 let rang = self.state == State::Ringing;
-                self.hang_up(State::NoAnswer, cause::no_answer(self.spec.ring_timeout, rang), now);
+                let (state, cause) = cause::unanswered(self.spec.ring_timeout, *heard, rang);
+                self.hang_up(state, cause, now);
             }
             Phase::Closing { at } if *at <= now => {
                 self.hang_up(State::Completed, because(reason::FLOW_DONE, HangupBy::System), now);
             }
-            Phase::Connecting | Phase::Playing { .. } | Phase::Closing { .. } | Phase::Holding => {
+            Phase::Gathering(gathering) if gathering.until().is_some_and(|at| at <= now) => {
+                self.gathered(GatherEnd::Timeout, now);
+            }
+            Phase::Bridging(second) if second.until().is_some_and(|at| at <= now) => {
+                self.second_timed_out(now)
+            }
+            Phase::Connecting
+            | Phase::Playing { .. }
+            | Phase::Gathering(_)
+            | Phase::Recording { .. }
+            | Phase::Bridging(_)
+            | Phase::Closing { .. }
+            | Phase::Holding => {
                 self.hang_up(State::Completed, cause::max_duration(self.spec.max_duration), now);
             }
             Phase::Ending { state, cause, .. } => {
@@ -406,17 +308,22 @@ impl Call {
         let trunk = self.spec.attempts.get(attempt).and_then(|attempt| attempt.trunk.clone());
         self.attempt = attempt;
         self.media_ready = false;
-        // A time-out beyond what `Instant` can hold is none.
-        self.phase = Phase::Dialing { until: now.checked_add(self.spec.ring_timeout) };
-        self.progress(Progress::Attempt { n: attempt + 1, of: self.spec.attempts.len(), trunk });
-        self.outputs.push_back(Output::Dial { attempt });
+        self.phase = self.dialing(now);
+        let of = self.spec.attempts.len();
+        self.out.progress(Progress::Attempt { leg: Leg::First, n: attempt + 1, of, trunk });
+        self.out.push(Output::Dial { attempt });
+    }
+
+    /// A time-out beyond what `Instant` can hold is none.
+    fn dialing(&self, now: Instant) -> Phase {
+        Phase::Dialing { until: now.checked_add(self.spec.ring_timeout), heard: false }
     }
 
     fn ring(&mut self, early_media: bool, now: Instant) {
         self.ringing.get_or_insert(now);
         self.enter(State::Ringing);
         if early_media && !std::mem::replace(&mut self.early_media, true) {
-            self.progress(Progress::EarlyMedia);
+            self.out.progress(Progress::EarlyMedia);
         }
     }
 
@@ -425,7 +332,7 @@ impl Call {
         let next = self.attempt + 1;
         let may_dial = self.ringing.is_none() && route::may_try_next(failure);
         if may_dial && next < self.spec.attempts.len() {
-            self.progress(Progress::AttemptFailed { cause });
+            self.out.progress(Progress::AttemptFailed { cause });
             self.dial(next, now);
         } else {
             self.finish(state, cause, now);
@@ -442,66 +349,18 @@ impl Call {
         }
     }
 
-    fn next_verb(&mut self, now: Instant) {
-        let verb = self.spec.flow.get(self.next_verb).cloned();
-        self.next_verb += 1;
-        let id = self.next_id;
-        match verb {
-            Some(Verb::Say { clip, text }) => {
-                self.play(Progress::Saying { text }, Output::Play { id, clip });
-            }
-            Some(Verb::Play { clip, name }) => {
-                self.play(Progress::Playing { name }, Output::Play { id, clip });
-            }
-            Some(Verb::Pause(length)) => {
-                self.play(Progress::Pausing { length }, Output::Pause { id, length });
-            }
-            Some(Verb::Hangup) => self.flow_done(Phase::Closing { at: now + LAST_WORDS }),
-            None if self.spec.hold_after_flow => self.flow_done(Phase::Holding),
-            None => self.flow_done(Phase::Closing { at: now + LAST_WORDS }),
-        }
-    }
-
-    fn play(&mut self, progress: Progress, output: Output) {
-        self.phase = Phase::Playing { id: self.next_id };
-        self.next_id += 1;
-        self.progress(progress);
-        self.outputs.push_back(output);
-    }
-
-    fn flow_done(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.progress(Progress::FlowDone);
-    }
-
-    fn leg_ended(&mut self, by: LegEnd, q850: Option<u8>, now: Instant) {
-        let (state, mut cause) = match by {
-            LegEnd::Remote => (State::Completed, because(reason::NORMAL, HangupBy::Callee)),
-            LegEnd::NoAck => (State::Failed, because(reason::NO_ACK, HangupBy::System)),
-            LegEnd::Transport => (State::Failed, because(reason::CONNECTION_LOST, HangupBy::System)),
-        };
-        cause.q850 = q850.or(cause.q850);
-        self.finish(state, cause, now);
-    }
-
     /// Ends the leg; the call takes `state` when the leg has ended, or at the latest [`LEG_END`] from now.
     fn hang_up(&mut self, state: State, cause: Cause, now: Instant) {
-        self.stop_media();
-        self.outputs.push_back(Output::HangUp { cause: cause.clone() });
+        self.quit();
+        self.out.push(Output::HangUp { cause: cause.clone() });
         self.phase = Phase::Ending { state, cause, until: now + LEG_END };
     }
 
-    fn stop_media(&mut self) {
-        if matches!(self.phase, Phase::Playing { .. }) {
-            self.outputs.push_back(Output::StopMedia);
-        }
-    }
-
     fn finish(&mut self, state: State, cause: Cause, now: Instant) {
-        self.stop_media();
+        self.quit();
         self.phase = Phase::Over;
         self.enter(state);
-        self.outputs.push_back(Output::Finished(Outcome {
+        self.out.push(Output::Finished(Outcome {
             state: self.state,
             cause,
             attempt: self.attempt,
@@ -516,13 +375,41 @@ impl Call {
     fn enter(&mut self, state: State) {
         if state.rank() > self.state.rank() {
             self.state = state;
-            self.outputs.push_back(Output::State { state });
+            self.out.push(Output::State { state });
         }
     }
 
-    fn progress(&mut self, progress: Progress) {
-        self.outputs.push_back(Output::Progress(progress));
+    fn is_too_silent(&self, after: Duration) -> bool {
+        self.spec.silence_timeout.is_some_and(|limit| after >= limit)
     }
+}
+
+/// Why a verb cannot be taken during a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotNow {
+    /// Nobody has answered yet.
+    NotAnswered,
+    /// The call is ending, or over.
+    Ending,
+    /// Nothing is under way.
+    NothingToStop,
+    /// Too many verbs wait already.
+    TooMuch,
+}
+
+impl fmt::Display for NotNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotNow::NotAnswered => f.write_str("The call has not been answered yet."),
+            NotNow::Ending => f.write_str("The call is ending."),
+            NotNow::NothingToStop => f.write_str("Nothing is under way that could be stopped."),
+            NotNow::TooMuch => write!(f, "{MOST_INSERTED} steps are waiting already, which is the most."),
+        }
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
 }
 
 #[cfg(test)]

@@ -65,6 +65,12 @@ pub enum FailureKind {
     Dns(String),
     /// Sound could not be set up; what went wrong.
     Media(String),
+    /// TLS could not be set up with the peer; what went wrong.
+    Tls(String),
+    /// It waited too long for the trunk's calls per second.
+    PacedOut,
+    /// All of the trunk's channels are taken.
+    NoChannel,
 }
 
 /// A leg that ended without having been answered.
@@ -74,7 +80,7 @@ pub struct LegFailure {
     pub kind: FailureKind,
     /// The final SIP status, if one was received.
     pub status: Option<u16>,
-    /// The reason phrase of that status.
+    /// The reason phrase of that status, or what the transport said when it failed.
     pub phrase: String,
     /// The Q.850 cause of a Reason header (RFC 3326), if there was one.
     pub q850: Option<u8>,
@@ -97,10 +103,13 @@ pub fn from_failure(failure: &LegFailure) -> (State, Cause) {
             (State::NoAnswer, because(reason::NO_RESPONSE, HangupBy::Carrier))
         }
         FailureKind::Timeout => (State::Failed, because(reason::NO_RESPONSE, HangupBy::Carrier)),
-        FailureKind::Transport => system(reason::CARRIER_UNREACHABLE),
+        FailureKind::Transport => with_detail(system(reason::CARRIER_UNREACHABLE), &failure.phrase),
         FailureKind::Canceled => (State::Canceled, because(reason::CANCELED, HangupBy::Caller)),
         FailureKind::Dns(said) => with_detail(system(reason::CARRIER_UNRESOLVED), said),
         FailureKind::Media(said) => with_detail(system(reason::MEDIA_FAILED), said),
+        FailureKind::Tls(said) => with_detail(system(reason::CARRIER_TLS), said),
+        FailureKind::PacedOut => system(reason::PACED_OUT),
+        FailureKind::NoChannel => system(reason::TRUNK_FULL),
     }
 }
 
@@ -129,16 +138,22 @@ fn from_status(failure: &LegFailure) -> (State, Cause) {
     (state, cause)
 }
 
-/// The cause of an unanswered call whose ring time-out passed, in whole seconds; `rang` when a phone was reported to.
-pub(crate) fn no_answer(after: Duration, rang: bool) -> Cause {
-    let mut cause = because(reason::NO_ANSWER, HangupBy::System);
-    cause.text = format!("Nobody answered within {} s.", after.as_secs());
-    if !rang {
-        cause.text =
-            format!("Nobody answered within {} s, and no phone was reported to ring.", after.as_secs());
-        cause.hint = Some("If every call ends like this, check the trunk's host, port and transport.");
+/// The end of an unanswered leg whose ring time-out passed, in whole seconds: `heard` when the peer was known to have
+/// the request, `rang` when a phone was reported to ring.
+pub(crate) fn unanswered(after: Duration, heard: bool, rang: bool) -> (State, Cause) {
+    let seconds = after.as_secs();
+    if !heard && !rang {
+        let mut cause = because(reason::NO_RESPONSE, HangupBy::Carrier);
+        cause.text = format!("The trunk never answered: nothing came back within {seconds} s.");
+        return (State::Failed, cause);
     }
-    cause
+    let mut cause = because(reason::NO_ANSWER, HangupBy::System);
+    cause.text = format!("Nobody answered within {seconds} s.");
+    if !rang {
+        cause.text = format!("Nobody answered within {seconds} s, and no phone was reported to ring.");
+        cause.hint = Some("If every call ends like this, check the number's form and ask the carrier.");
+    }
+    (State::NoAnswer, cause)
 }
 
 /// The cause of a call ended because no RTP arrived for so long.

@@ -13,14 +13,20 @@ pub mod emergency;
 mod flow;
 mod number;
 mod numbering;
+pub mod pace;
 pub mod policy;
+mod quota;
 pub mod route;
 mod state;
 
-pub use call::{Call, HangupReason, Input, LegEnd, Outcome, Output, Progress, Spec};
+pub use call::{
+    Call, GatherEnd, HangupReason, Input, Leg, LegEnd, LegInput, NotNow, Outcome, Output, Progress, Spec,
+};
 pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
-pub use flow::{ClipId, Verb};
+pub use flow::{ClipId, Dial, Gather, Record, RouteId, Verb};
 pub use number::{Destination, Number, NumberError, NumberForm};
+pub use pace::{Held, Limits, Next, Pace, Turn};
 pub use policy::{Policy, Prefix, Refusal};
+pub use quota::{Exceeded, Quota, Usage};
 pub use route::{Attempt, AttemptKind, Request, Strategy, Trunk, TrunkKind};
 pub use state::{State, UnknownState};

@@ -187,7 +187,10 @@ fn without_trunk(kind: AttemptKind, destination: &str, request: &Request<'_>) ->
 /// (408, 500, 502, 503, 504) received before any provisional response. Silence over UDP proves nothing.
 pub fn may_try_next(failure: &LegFailure) -> bool {
     match failure.kind {
-        FailureKind::Dns(_) | FailureKind::Transport => !failure.sent && !failure.provisional,
+        FailureKind::Dns(_) | FailureKind::Transport | FailureKind::Tls(_) => {
+            !failure.sent && !failure.provisional
+        }
+        FailureKind::PacedOut | FailureKind::NoChannel => true,
         FailureKind::Status => {
             !failure.provisional && matches!(failure.status, Some(408 | 500 | 502 | 503 | 504))
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use media::sdp::{Direction, Dtmf, Format, Negotiated};
+use media::srtp::{Crypto, Key, Suite};
 use media::{Clip, Codec, FRAME_TIME, Session, Setup};
 
 fn negotiated(codec: Codec) -> Negotiated {
@@ -30,15 +31,22 @@ fn negotiated(codec: Codec) -> Negotiated {
 }
 
 fn tick(criterion: &mut Criterion) {
-    for (name, codec, lose) in [
-        ("receive, tick and record 20 ms", Codec::Pcmu, u32::MAX),
-        ("receive, tick and record 20 ms of A-law, 5 % lost", Codec::Pcma, 20),
-        ("receive, tick and record 20 ms of G.722", Codec::G722, u32::MAX),
-        ("receive, tick and record 20 ms of Opus", Codec::Opus, u32::MAX),
+    for (name, codec, lose, suite) in [
+        ("receive, tick and record 20 ms", Codec::Pcmu, u32::MAX, None),
+        ("receive, tick and record 20 ms of A-law, 5 % lost", Codec::Pcma, 20, None),
+        ("receive, tick and record 20 ms of G.722", Codec::G722, u32::MAX, None),
+        ("receive, tick and record 20 ms of Opus", Codec::Opus, u32::MAX, None),
+        ("receive, tick and record 20 ms by AES-GCM", Codec::Pcmu, u32::MAX, Some(Suite::AeadAes128Gcm)),
+        ("receive, tick and record 20 ms by AES-CM", Codec::Pcmu, u32::MAX, Some(Suite::AesCm128HmacSha1_80)),
     ] {
+        // Both ways the same key: the session hears itself.
+        let crypto = suite.and_then(|suite| {
+            let key = Key::new(suite, &[7; 28]).or_else(|| Key::new(suite, &[7; 30]))?;
+            Some(Crypto { suite, ours: key.clone(), theirs: key })
+        });
         let mut now = Instant::now();
         let setup = Setup {
-            negotiated: negotiated(codec),
+            negotiated: Negotiated { crypto, ..negotiated(codec) },
             ssrc: 1,
             sequence: 0,
             timestamp: 0,

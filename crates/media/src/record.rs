@@ -7,7 +7,7 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 use crate::SAMPLE_RATE;
 
 /// A WAV file counts its bytes in 32 bits; some are left for the header.
-const MAX_FRAMES: u64 = (u32::MAX as u64 - 1024) / 4;
+const MAX_SAMPLES: u64 = (u32::MAX as u64 - 1024) / 2;
 
 /// Why a recording cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -20,33 +20,43 @@ pub enum RecordError {
     Full,
 }
 
-/// Writes a two-channel 16-bit 8 kHz WAV file.
+/// Writes a 16-bit 8 kHz WAV file of two channels, or of one.
 ///
 /// The header on the medium is true after [`Recorder::new`] and after every [`Recorder::flush`]: whoever is killed
 /// in between leaves a file that plays up to the last flush.
 pub struct Recorder<W: Write + Seek> {
     wav: WavWriter<W>,
-    frames: u64,
+    channels: u16,
+    samples: u64,
 }
 
 impl<W: Write + Seek> Recorder<W> {
-    /// Starts a recording with an empty, valid WAV file.
+    /// Starts a recording of two channels with an empty, valid WAV file.
     pub fn new(writer: W) -> Result<Self, RecordError> {
-        let mut wav = WavWriter::new(writer, spec(2))?;
+        Self::with_channels(writer, 2)
+    }
+
+    /// Starts a recording of one channel with an empty, valid WAV file.
+    pub fn mono(writer: W) -> Result<Self, RecordError> {
+        Self::with_channels(writer, 1)
+    }
+
+    fn with_channels(writer: W, channels: u16) -> Result<Self, RecordError> {
+        let mut wav = WavWriter::new(writer, spec(channels))?;
         wav.flush()?;
-        Ok(Self { wav, frames: 0 })
+        Ok(Self { wav, channels, samples: 0 })
     }
 
     /// Appends interleaved samples (left, right, left, right…); half a frame at the end is dropped.
     pub fn write(&mut self, interleaved: &[i16]) -> Result<(), RecordError> {
-        let (frames, _) = interleaved.as_chunks::<2>();
-        if self.frames + frames.len() as u64 > MAX_FRAMES {
+        let whole = interleaved.len() - interleaved.len() % usize::from(self.channels);
+        if self.samples + whole as u64 > MAX_SAMPLES {
             return Err(RecordError::Full);
         }
-        for &sample in frames.as_flattened() {
+        for &sample in interleaved.iter().take(whole) {
             self.wav.write_sample(sample)?;
         }
-        self.frames += frames.len() as u64;
+        self.samples += whole as u64;
         Ok(())
     }
 
@@ -58,7 +68,7 @@ impl<W: Write + Seek> Recorder<W> {
     /// Ends the recording; returns its length in frames (1/8000 s).
     pub fn finish(self) -> Result<u64, RecordError> {
         self.wav.finalize()?;
-        Ok(self.frames)
+        Ok(self.samples / u64::from(self.channels))
     }
 }
 
@@ -114,6 +124,13 @@ mod tests {
         assert_eq!(disk.frames(), [1, -1, 2, -2], "not flushed yet, but still a true header");
         assert_eq!(recorder.finish().unwrap(), 3);
         assert_eq!(disk.frames(), [1, -1, 2, -2, 3, -3]);
+    }
+
+    #[test]
+    fn one_channel_counts_each_sample() {
+        let mut recorder = Recorder::mono(Disk::default()).unwrap();
+        recorder.write(&[1, -1, 2]).unwrap();
+        assert_eq!(recorder.finish().unwrap(), 3);
     }
 
     #[test]

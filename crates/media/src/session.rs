@@ -409,7 +409,7 @@ impl Session {
         let mut stats = Stats::default();
         (stats.packets_sent, stats.octets_sent) = self.sender.counts();
         self.receiver.count(&mut stats);
-        self.reports.count(&mut stats);
+        self.reports.count(&mut stats, self.sender.clock());
         stats.unrecorded = self.tape.as_ref().map_or(0, Tape::lost) + self.reel.lost();
         stats.unauthentic = self.unauthentic;
         let one_way = self.reports.round_trip().map_or(0.0, |trip| trip.as_secs_f32() * 500.0);

@@ -1,5 +1,6 @@
 //! A call's media costs no allocation per packet once its buffers have grown.
 #![allow(clippy::disallowed_methods, reason = "it needs a first instant")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -7,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use media::sdp::{Direction, Dtmf, Format, Negotiated};
+use media::srtp::{Crypto, Key, Suite};
 use media::{Clip, Codec, FRAME_TIME, Session, Setup};
 
 thread_local! {
@@ -102,6 +104,28 @@ fn a_second_of_playing_receiving_recording_and_reporting_allocates_nothing() {
         for n in 1..20 {
             assert_eq!(allocations(), 0, "{codec:?} in second {n}, one packet of {lose} lost");
         }
+    }
+}
+
+#[test]
+fn encryption_tones_and_joined_calls_allocate_nothing_per_packet() {
+    for suite in Suite::ALL {
+        let bytes = [7; 30];
+        let key = Key::new(suite, &bytes).or_else(|| Key::new(suite, &bytes[..28])).expect("a key");
+        let crypto = Some(Crypto { suite, ours: key.clone(), theirs: key });
+        let negotiated = Negotiated { crypto, dtmf: Dtmf::Inband, ..negotiated(Codec::Pcmu) };
+        let mut now = Instant::now();
+        let mut session = Session::new(Setup { negotiated, ..setup(Codec::Pcmu, true) }, now);
+        session.live(true);
+        let voice = Clip::tone(440.0, 20, 0.5);
+        for n in 0..20 {
+            let before = ALLOCATIONS.get();
+            session.feed(voice.samples());
+            second(&mut session, &mut now, 0);
+            assert!(n == 0 || ALLOCATIONS.get() == before, "{suite:?} in second {n}");
+        }
+        let stats = session.stats();
+        assert_eq!((stats.unauthentic, stats.packets_received), (0, 1000), "{suite:?}");
     }
 }
 

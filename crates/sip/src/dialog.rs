@@ -144,12 +144,15 @@ impl Dialog {
         let Some((uri, remote)) = Uri::parse(hop).ok().and_then(|uri| Some((uri, uri.socket_addr()?))) else {
             return self.path;
         };
-        let transport = match uri.params.get("transport") {
+        let transport = match uri.params.get("transport").map(Transport::of_param) {
             None => self.path.transport,
-            Some(t) if t.eq_ignore_ascii_case("udp") => Transport::Udp,
-            Some(t) if t.eq_ignore_ascii_case("tcp") => Transport::Tcp,
-            Some(_) => return self.path,
+            Some(Some(transport)) => transport,
+            Some(None) => return self.path,
         };
+        // What began under TLS stays with whom its certificate named: an address in a Contact names nobody.
+        if self.path.transport == Transport::Tls || transport == Transport::Tls {
+            return self.path;
+        }
         let same_connection = transport == Transport::Tcp
             && self.path.transport == Transport::Tcp
             && remote.ip() == self.path.remote.ip()
@@ -157,7 +160,7 @@ impl Dialog {
         if same_connection || uri.secure {
             return self.path;
         }
-        Path { transport, remote, local: self.path.local }
+        Path::new(transport, self.path.local, remote)
     }
 }
 
@@ -186,6 +189,7 @@ pub fn contact(user: Option<&str>, path: &Path) -> String {
     let transport = match path.transport {
         Transport::Udp => "",
         Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
     };
     format!("<sip:{user}{at}{}{transport}>", path.local)
 }

@@ -50,6 +50,9 @@ pub enum Error {
     /// A header name that is no token, or one the stack writes itself.
     #[error("header {0:?} cannot be set")]
     BadHeader(String),
+    /// A method that makes or belongs to a dialog, where none is meant.
+    #[error("{0} is no request outside dialogs")]
+    BadMethod(String),
     /// `Config::max_legs` legs exist.
     #[error("too many legs")]
     TooManyLegs,

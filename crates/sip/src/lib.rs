@@ -26,11 +26,13 @@ mod error;
 mod framer;
 mod header;
 mod lex;
+pub mod locate;
 mod message;
 mod method;
 mod name_addr;
 mod params;
 mod reason;
+mod register;
 mod replaces;
 mod sabotage;
 mod timing;
@@ -41,8 +43,8 @@ mod via;
 pub use builder::Builder;
 pub use check::Fault;
 pub use endpoint::{
-    By, Config, Ended, Endpoint, Event, Failure, FailureKind, Input, Invite, LegId, Output, Refresher,
-    Reliable, Saved, SessionTimer, Stats,
+    By, Config, Ended, Endpoint, Event, Failure, FailureKind, Input, Invite, LegId, Output, Outside,
+    Refresher, Reliable, RequestId, Saved, SessionTimer, Stats,
 };
 pub use error::{Error, ParseError};
 pub use framer::{Frame, Framer};
@@ -52,6 +54,7 @@ pub use method::Method;
 pub use name_addr::NameAddr;
 pub use params::Params;
 pub use reason::{Reason, ReasonProtocol};
+pub use register::{Registrar, Registration, RegistrationState, Trouble};
 pub use replaces::Replaces;
 pub use uri::{Host, Uri};
 pub use via::Via;
@@ -63,6 +66,8 @@ pub enum Transport {
     Udp,
     /// A stream of messages delimited by Content-Length.
     Tcp,
+    /// The same stream within TLS (RFC 3261 section 26.2, RFC 5922).
+    Tls,
 }
 
 impl Transport {
@@ -71,12 +76,35 @@ impl Transport {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
         }
     }
 
     /// Whether the transport itself retransmits what is lost.
     pub(crate) fn is_reliable(self) -> bool {
-        matches!(self, Self::Tcp)
+        !matches!(self, Self::Udp)
+    }
+
+    /// The value of a URI's `transport` parameter.
+    pub fn param(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// The transport a URI's `transport` parameter names, in any case.
+    pub fn of_param(value: &str) -> Option<Self> {
+        [Self::Udp, Self::Tcp, Self::Tls].into_iter().find(|t| t.param().eq_ignore_ascii_case(value))
+    }
+
+    /// The port where a URI or an address names none (RFC 3261 section 19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
     }
 }
 
@@ -90,4 +118,23 @@ pub struct Path {
     pub local: SocketAddr,
     /// The other side.
     pub remote: SocketAddr,
+    /// Whom the other side's certificate was made out to; [`PeerName::NONE`] without TLS.
+    pub peer: PeerName,
+}
+
+impl Path {
+    /// A path on which nobody's name is verified.
+    pub fn new(transport: Transport, local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { transport, local, remote, peer: PeerName::NONE }
+    }
+}
+
+/// A server name that TLS verified, as a number the driver gives out: connections to one address that were verified
+/// for different names are different paths.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct PeerName(pub u32);
+
+impl PeerName {
+    /// No name was verified.
+    pub const NONE: Self = Self(0);
 }

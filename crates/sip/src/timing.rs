@@ -1,6 +1,7 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Transport;
+use crate::sabotage::{Part, broken};
 
 /// The timer values of RFC 3261 table 4.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,11 @@ impl Timing {
     /// Timers B, F, H, J, L and M: how long a transaction tries, or remembers.
     pub fn lifetime(&self) -> Duration {
         self.t1 * 64
+    }
+
+    /// When something sent again and again is given up.
+    pub fn given_up(&self, part: Part, now: Instant) -> Instant {
+        now + self.lifetime() * if broken(part) { 1_000 } else { 1 }
     }
 
     /// How long the user may take over the offer in an UPDATE or PRACK, which has 64 T1 for its answer.

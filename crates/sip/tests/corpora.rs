@@ -37,15 +37,12 @@ fn inputs_that_crashed_another_parser_do_no_harm() {
     for (_, bytes) in messages("sip/fuzz-sipgo") {
         let bytes = unquoted(&bytes);
         for transport in [Transport::Udp, Transport::Tcp] {
-            let path = sip::Path {
-                transport,
-                local: ([192, 0, 2, 1], 5060).into(),
-                remote: ([192, 0, 2, 2], 5060).into(),
-            };
+            let path =
+                sip::Path::new(transport, ([192, 0, 2, 1], 5060).into(), ([192, 0, 2, 2], 5060).into());
             let mut endpoint = Endpoint::new(Config::default(), [5; 32]);
             let input = match transport {
                 Transport::Udp => Input::Datagram { path, bytes: &bytes },
-                Transport::Tcp => Input::Stream { path, bytes: &bytes },
+                Transport::Tcp | Transport::Tls => Input::Stream { path, bytes: &bytes },
             };
             endpoint.handle_input(input, Instant::now());
             while endpoint.poll_output().is_some() {}

@@ -19,7 +19,8 @@ use tokio::sync::watch;
 
 use crate::api::{self, Door};
 use crate::config::{Config, EngineChoice, SpeechConfig};
-use crate::endpoint::Listen;
+use crate::dns::Resolver;
+use crate::endpoint::{Listen, Trust};
 use crate::http;
 use crate::outward::Outward;
 use crate::rtp::Media;
@@ -29,6 +30,7 @@ use crate::speech::Speech;
 use crate::store::{Keep, MasterKey, Store, StoreError, TrunkRow};
 use crate::switch::{self, Switch};
 use crate::time::now_ms;
+use crate::upkeep::{Means, Upkeep};
 use crate::upload::Uploads;
 use crate::webhook;
 
@@ -49,6 +51,10 @@ pub struct App {
     pub store: Store,
     /// The call loop.
     pub switch: Switch,
+    /// Registrations and health of the trunks.
+    pub upkeep: Upkeep,
+    /// Name lookups.
+    pub resolver: Resolver,
     /// Text to speech.
     pub speech: Speech,
     /// Uploaded audio.
@@ -130,6 +136,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
         grace_s = app.config.drain_grace.as_secs(),
         "stopping: no new calls"
     );
+    app.upkeep.stop().await;
     tokio::select! {
         () = app.switch.drain(app.config.drain_grace) => {}
         _ = terminate.recv() => tracing::warn!("stopping at once"),
@@ -183,11 +190,18 @@ async fn start(
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let media = Media::start(config.sip_listen.ip(), config.rtp_ports.clone(), cpus)?;
     let listen = Listen { address: config.sip_listen, external: config.external_ip, tcp: true };
+    let resolver = Resolver::new(&config.dns_servers, config.sip_listen.ip())
+        .map_err(|why| anyhow::anyhow!("dns_servers: {why}"))?;
+    let trust = Trust::load(config.tls_ca_file.as_deref())
+        .map_err(|why| anyhow::anyhow!("tls_ca_file: {why} (TRUNKLINE_TLS_CA_FILE)"))?;
     let setup = switch::Setup {
         listen,
+        trust: trust.clone(),
+        resolver: resolver.clone(),
         media: media.clone(),
         store: store.clone(),
         max_calls: config.max_calls,
+        recordings: config.data_dir.join("recordings"),
         saved,
     };
     let (switch, thread) =
@@ -196,12 +210,17 @@ async fn start(
         true => Some(simulate(&config, &media, &switch).await?),
         false => None,
     };
+    let upkeep =
+        Upkeep::new(Means { switch: switch.clone(), resolver: resolver.clone(), trust }, store.clone());
+    upkeep.refresh();
     let app = App {
+        upkeep,
         started_at: now_ms(),
         new_key: bootstrap.new_key,
         config,
         store,
         switch,
+        resolver,
         speech,
         uploads,
         sim,

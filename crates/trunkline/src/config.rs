@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::secret::Secret;
+use crate::trunk::TrunkSettings;
 
 /// The file read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "trunkline.toml";
@@ -28,6 +29,10 @@ pub struct Config {
     pub rtp_ports: RangeInclusive<u16>,
     /// The address told to peers outside, where it is not the one the kernel picks.
     pub external_ip: Option<IpAddr>,
+    /// Name servers asked instead of the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// A PEM file with further certificate authorities for TLS towards trunks.
+    pub tls_ca_file: Option<PathBuf>,
     /// The SIP domain of this server.
     pub sip_domain: String,
     /// Whether the first start creates the simulated network and the example customer.
@@ -100,13 +105,13 @@ pub enum LogFormat {
 }
 
 /// A SIP provider given in the settings (`SIP_PROVIDER_HOST` and its companions).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     /// Host name or address.
     pub host: String,
-    /// SIP port.
-    pub port: u16,
-    /// `udp` or `tcp`.
+    /// SIP port; see [`Provider::port`].
+    pub port: Option<u16>,
+    /// `udp`, `tcp` or `tls`.
     pub transport: String,
     /// User name of the digest.
     pub username: Option<String>,
@@ -114,17 +119,27 @@ pub struct Provider {
     pub password: Option<Secret>,
     /// The number shown to those called, where the call names none.
     pub caller_id: Option<String>,
+    /// How it wants to be spoken to.
+    pub settings: TrunkSettings,
+}
+
+impl Provider {
+    /// Its SIP port: 5060 unless set, 5061 over TLS.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(crate::trunk::default_port(&self.transport))
+    }
 }
 
 impl Default for Provider {
     fn default() -> Self {
         Self {
             host: String::new(),
-            port: 5060,
+            port: None,
             transport: "udp".into(),
             username: None,
             password: None,
             caller_id: None,
+            settings: TrunkSettings::default(),
         }
     }
 }
@@ -188,6 +203,8 @@ impl Default for Config {
             sip_listen: loopback(5060),
             rtp_ports: 16384..=32767,
             external_ip: None,
+            dns_servers: Vec::new(),
+            tls_ca_file: None,
             sip_domain: "localhost".into(),
             demo: true,
             data_dir: "./data".into(),
@@ -274,6 +291,9 @@ pub enum ConfigError {
         "a SIP provider is given without its host; set SIP_PROVIDER_HOST (or host in [provider]), or remove the rest"
     )]
     ProviderHost,
+    /// The provider's keys do not go together.
+    #[error("[provider] {0}")]
+    Provider(String),
     /// A trunk that cannot be reached from the loopback interface.
     #[error(
         "trunk {trunk} is outside this machine, but {key} is {listen}, which only this machine can reach; \
@@ -298,7 +318,7 @@ impl Config {
     ///
     /// Keys are `TRUNKLINE_<KEY>` in the environment (`TRUNKLINE_SPEECH_ENGINE` for `engine` in `[speech]`);
     /// `SIP_PROVIDER_HOST`, `SIP_PROVIDER_PORT`, `SIP_USERNAME`, `SIP_PASSWORD`, `SIP_TRANSPORT`, `SIP_CALLER_ID`,
-    /// `GOOGLE_API_KEY` and `OPENAI_API_KEY` are read too. An empty value is the default.
+    /// `SIP_OUTBOUND_PROXY`, `SIP_FROM_DOMAIN`, `SIP_REALM`, `SIP_REGISTER`, `GOOGLE_API_KEY` and `OPENAI_API_KEY` are read too. An empty value is the default.
     pub fn load(
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
@@ -311,19 +331,24 @@ impl Config {
             Err(error) => return Err(ConfigError::Read { path: path.into(), error }),
         }
         keys::apply_environment(&mut config, env)?;
-        if config.provider.as_ref().is_some_and(|p| p.host.is_empty()) {
-            return Err(ConfigError::ProviderHost);
+        if let Some(provider) = &config.provider {
+            if provider.host.is_empty() {
+                return Err(ConfigError::ProviderHost);
+            }
+            let checked = provider.settings.check(&provider.transport, provider.username.as_deref());
+            checked.map_err(ConfigError::Provider)?;
         }
         Ok(config)
     }
 
     /// Refuses trunks outside this machine while SIP and RTP are bound to loopback. `hosts` are those of the
-    /// enabled SIP trunks.
+    /// enabled SIP trunks. Where a name leads that own name servers know, only a call finds out.
     pub fn check<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<(), ConfigError> {
         if !self.sip_listen.ip().is_loopback() {
             return Ok(());
         }
-        match hosts.into_iter().find(|host| !is_loopback(host)) {
+        let may_be_here = |host: &str| !self.dns_servers.is_empty() && bare(host).parse::<IpAddr>().is_err();
+        match hosts.into_iter().find(|host| !is_loopback(host) && !may_be_here(host)) {
             Some(host) => Err(ConfigError::Loopback {
                 trunk: host.into(),
                 key: "sip_listen (TRUNKLINE_SIP_LISTEN)",
@@ -347,12 +372,16 @@ impl Config {
 
 /// Whether a trunk's host is this machine, as far as its name says (RFC 6761 section 6.3 for `localhost`).
 pub fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
+    match bare(host).parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => {
-            let name = bare.trim_end_matches('.').to_ascii_lowercase();
+            let name = host.trim_end_matches('.').to_ascii_lowercase();
             name == "localhost" || name.ends_with(".localhost")
         }
     }
+}
+
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -1,32 +1,32 @@
 //! From an order to a placed call: everything is checked, rendered and resolved before anybody is dialled.
 
+mod render;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use call::{AttemptKind, ClipId, Destination, Number, Policy, Strategy, TrunkKind, Verb};
-use serde_json::{Value, json};
+use call::{AttemptKind, Destination, Number, Policy, Quota, Strategy, TrunkKind};
+use serde_json::json;
 
+use self::render::Rendered;
 use crate::app::App;
-use crate::config;
+use crate::config::{self, Config};
+use crate::flow::{self, Step};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::sim;
 use crate::store::{Account, CallEvent, CallRow, Created, Finish, Once, StoreError, TrunkRow, Write};
 use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
+use crate::trunk::{self, TrunkSettings};
 
-/// Steps one flow may have.
-const MAX_STEPS: usize = 50;
-/// The longest pause, seconds.
-const MAX_PAUSE: f32 = 3600.0;
 /// The shortest and longest ring time-out, seconds.
 const RING: std::ops::RangeInclusive<u64> = 1..=600;
 /// The longest call, seconds.
 const DURATION: std::ops::RangeInclusive<u64> = 1..=86_400;
-/// How long a host name may take to resolve.
-const RESOLVE: Duration = Duration::from_secs(5);
+/// Addresses of one trunk that a call tries.
+const MOST_TARGETS: usize = 4;
 /// Shown by calls to the simulated network that name no caller.
 const SIMULATED_CALLER: &str = "+12025550100";
 
@@ -66,32 +66,6 @@ pub struct Ordered {
     pub replayed: bool,
 }
 
-/// One step of a flow, as faces say it.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Speak a text.
-    Say {
-        /// The text.
-        text: String,
-        /// The engine's voice; none: the configured one.
-        voice: Option<String>,
-        /// BCP 47; none: the configured one.
-        language: Option<String>,
-    },
-    /// Play an uploaded file.
-    Play {
-        /// Its name, as the upload answered.
-        file: String,
-    },
-    /// Say nothing for a while.
-    Pause {
-        /// 0 to 3600.
-        seconds: f32,
-    },
-    /// End the call here.
-    Hangup,
-}
-
 /// Places the call an order asks for. A refusal means that nobody was dialled.
 pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused> {
     let Some(account) = app.store.account(order.account) else {
@@ -103,19 +77,17 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
         return replay(app, order.account, call).await;
     }
     check_limits(&order)?;
-    app.switch.admits(app.config.max_calls)?;
-    let destination = Destination::parse(order.to.trim(), |_| false)
-        .map_err(|e| Refused::bad("invalid_number_format", e.to_string()))?;
+    let destination = destination(&order.to)?;
     let from = order.from.as_deref().map(caller_id).transpose()?;
     let trunks = app.store.trunks(order.account);
-    let attempts = plan(app, &account, &order, &destination, from.as_deref(), &trunks)?;
-    let (verbs, clips, shown) = render(app, &order.flow).await?;
+    let attempts = plan(app, &account, order.trunk.as_deref(), &destination, from.as_deref(), &trunks)?;
+    let quota = Quota { calls: account.max_calls, per_second: account.calls_per_second };
+    let slot = app.switch.admit(account.id, &quota)?;
+    let Rendered { verbs, clips, routes, shown } =
+        render::render(app, &account, &order, from.as_deref(), &trunks).await?;
 
     let id = Id::new().map_err(|e| Refused::new(500, "no_randomness", e.to_string()))?;
-    let mut dials = Vec::with_capacity(attempts.len());
-    for attempt in &attempts {
-        dials.push(dial(app, id, attempt, &trunks).await?);
-    }
+    let (attempts, dials) = dial_all(app, Some(id), attempts, &trunks).await?;
     let created_at = now_ms();
     let first = dials.first().and_then(|dial| dial.trunk.clone());
     let row = CallRow {
@@ -141,7 +113,7 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
         sip_call_id: None,
         audio_file: shown.audio_file(created_at),
         text: shown.text,
-        flow: Value::Array(order.flow.iter().map(Step::to_json).collect()),
+        flow: json!(order.flow),
         recording: None,
         created_at,
         ringing_at: None,
@@ -182,12 +154,14 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
             flow: verbs,
             attempts,
             ring_timeout: order.ring_timeout.unwrap_or(config.ring_timeout),
-            max_duration: order.max_duration.unwrap_or(config.max_duration),
+            max_duration: longest(order.max_duration, config, &account),
             silence_timeout: Some(config.silence_timeout),
             hold_after_flow: false,
         },
         clips,
         dials,
+        routes,
+        slot,
         recording: order.record.then(|| {
             let name = format!("{id}.wav");
             (app.recordings_dir().join(&name), name)
@@ -252,19 +226,7 @@ fn refusal(call: Id, account: i64, refused: &Refused) -> Finish {
 }
 
 fn check_limits(order: &Order) -> Result<(), Refused> {
-    if order.flow.is_empty() {
-        return Err(Refused::bad("flow_empty", "There is nothing to say or play on the call."));
-    }
-    if order.flow.len() > MAX_STEPS {
-        return Err(Refused::bad("flow_too_long", format!("A flow has {MAX_STEPS} steps at the most.")));
-    }
-    for step in &order.flow {
-        if let Step::Pause { seconds } = step
-            && !(0.0..=MAX_PAUSE).contains(seconds)
-        {
-            return Err(Refused::bad("invalid_pause", format!("A pause lasts 0 to {MAX_PAUSE} seconds.")));
-        }
-    }
+    flow::check(&order.flow)?;
     let within = |name: &str, value: Option<Duration>, range: std::ops::RangeInclusive<u64>| match value {
         Some(value) if !range.contains(&value.as_secs()) => Err(Refused::bad(
             "out_of_range",
@@ -294,7 +256,7 @@ fn caller_id(text: &str) -> Result<String, Refused> {
 fn plan(
     app: &App,
     account: &Account,
-    order: &Order,
+    trunk: Option<&str>,
     destination: &Destination,
     from: Option<&str>,
     trunks: &[TrunkRow],
@@ -304,15 +266,18 @@ fn plan(
         Destination::Pstn(_) | Destination::User(_) => false,
     };
     // An id is accepted in any form; names are left as they are.
-    let by_id = order.trunk.as_deref().and_then(Id::parse).map(|id| id.to_string());
-    let trunk = by_id.as_deref().or(order.trunk.as_deref());
+    let by_id = trunk.and_then(Id::parse).map(|id| id.to_string());
+    let trunk = by_id.as_deref().or(trunk);
     let request = call::Request { destination, caller_id: from, trunk, direct };
     let routes: Vec<call::Trunk> = trunks.iter().map(TrunkRow::route).collect();
-    call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
-        let status =
-            if matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk") { 400 } else { 403 };
-        Refused::new(status, refusal.code(), refusal.to_string())
-    })
+    let mut attempts =
+        call::route::plan(&request, &policy(app, account, trunks), &routes).map_err(|refusal| {
+            let is_ours = matches!(refusal.code(), "unknown_trunk" | "no_trunk" | "disabled_trunk");
+            Refused::new(if is_ours { 400 } else { 403 }, refusal.code(), refusal.to_string())
+        })?;
+    // A trunk that is down is tried all the same, but last: it may be back, or be the only one.
+    attempts.sort_by_key(|attempt| trunk_of(attempt, trunks).is_some_and(|row| app.upkeep.is_down(row.id)));
+    Ok(attempts)
 }
 
 /// Whom the account may call: what it or the server is set to, else the country its own trunk is from.
@@ -344,55 +309,47 @@ fn policy(app: &App, account: &Account, trunks: &[TrunkRow]) -> Policy {
     Policy { countries, prefixes, default_region: region }
 }
 
-#[derive(Default)]
-struct Shown {
-    file: Option<String>,
-    text: Option<String>,
+/// How long the call may last: what was asked for, within what the account may.
+fn longest(asked: Option<Duration>, config: &Config, account: &Account) -> Duration {
+    let asked = asked.unwrap_or(config.max_duration);
+    account.max_duration_s.map_or(asked, |most| asked.min(Duration::from_secs(most.into())))
 }
 
-impl Shown {
-    /// What is played first, as document 0 names it.
-    fn audio_file(&self, created_at: i64) -> Option<String> {
-        self.file.clone().or_else(|| self.text.as_ref().map(|_| format!("tts_{created_at}.wav")))
+fn destination(to: &str) -> Result<Destination, Refused> {
+    Destination::parse(to.trim(), |_| false).map_err(|e| Refused::bad("invalid_number_format", e.to_string()))
+}
+
+/// The attempts, one for each address of a trunk, and how to reach each.
+async fn dial_all(
+    app: &App,
+    call: Option<Id>,
+    attempts: Vec<call::Attempt>,
+    trunks: &[TrunkRow],
+) -> Result<(Vec<call::Attempt>, Vec<Dial>), Refused> {
+    let (mut placed, mut dials) = (Vec::with_capacity(attempts.len()), Vec::with_capacity(attempts.len()));
+    for attempt in attempts {
+        for dial in dial(app, call, &attempt, trunks).await? {
+            placed.push(attempt.clone());
+            dials.push(dial);
+        }
     }
+    Ok((placed, dials))
 }
 
-/// Renders speech and loads files, so that nothing can fail once the phone rings.
-async fn render(app: &App, flow: &[Step]) -> Result<(Vec<Verb>, Vec<media::Clip>, Shown), Refused> {
-    let (mut verbs, mut clips, mut shown) = (Vec::new(), Vec::new(), Shown::default());
-    for step in flow {
-        let clip = ClipId(clips.len() as u32);
-        verbs.push(match step {
-            Step::Say { text, voice, language } => {
-                let spoken = app.speech.say(text, voice.as_deref(), language.as_deref()).await?;
-                clips.push(spoken.clip);
-                shown.text.get_or_insert_with(|| text.clone());
-                Verb::Say { clip, text: text.clone() }
-            }
-            Step::Play { file } => {
-                clips.push(app.uploads.load(file).await?);
-                shown.file.get_or_insert_with(|| file.clone());
-                Verb::Play { clip, name: file.clone() }
-            }
-            Step::Pause { seconds } => Verb::Pause(Duration::from_secs_f32(*seconds)),
-            Step::Hangup => Verb::Hangup,
-        });
-    }
-    Ok((verbs, clips, shown))
-}
-
-async fn dial(app: &App, call: Id, attempt: &call::Attempt, trunks: &[TrunkRow]) -> Result<Dial, Refused> {
+/// `call` is whom a simulated callee tells what it heard.
+async fn dial(
+    app: &App,
+    call: Option<Id>,
+    attempt: &call::Attempt,
+    trunks: &[TrunkRow],
+) -> Result<Vec<Dial>, Refused> {
     let Strategy::SipInvite = attempt.strategy;
     match attempt.kind {
         AttemptKind::Trunk(_) => {
-            let row = attempt
-                .trunk
-                .as_deref()
-                .and_then(Id::parse)
-                .and_then(|id| trunks.iter().find(|t| t.id == id));
-            let row = row.ok_or_else(|| Refused::bad("unknown_trunk", "The trunk is gone."))?;
+            let row = trunk_of(attempt, trunks)
+                .ok_or_else(|| Refused::bad("unknown_trunk", "The trunk is gone."))?;
             match row.kind {
-                TrunkKind::Simulated => simulated(app, call, attempt, row),
+                TrunkKind::Simulated => Ok(vec![simulated(app, call, attempt, row)?]),
                 TrunkKind::Sip => over_trunk(app, attempt, row).await,
             }
         }
@@ -401,7 +358,12 @@ async fn dial(app: &App, call: Id, attempt: &call::Attempt, trunks: &[TrunkRow])
     }
 }
 
-fn simulated(app: &App, call: Id, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
+fn trunk_of<'a>(attempt: &call::Attempt, trunks: &'a [TrunkRow]) -> Option<&'a TrunkRow> {
+    let id = Id::parse(attempt.trunk.as_deref()?)?;
+    trunks.iter().find(|trunk| trunk.id == id)
+}
+
+fn simulated(app: &App, call: Option<Id>, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
     let Some(network) = &app.sim else {
         return Err(Refused::bad(
             "no_simulated_network",
@@ -414,27 +376,23 @@ fn simulated(app: &App, call: Id, attempt: &call::Attempt, row: &TrunkRow) -> Re
         user.map_or(attempt.destination.as_str(), |uri| uri.split(['@', ';', '?']).next().unwrap_or(uri));
     let caller = attempt.caller_id.as_deref().unwrap_or(SIMULATED_CALLER);
     Ok(Dial {
-        target: Ok(Target { transport: sip::Transport::Udp, remote: host }),
+        target: Ok(Target::udp(host)),
         request_uri: format!("sip:{user}@{host}"),
+        from_display: None,
         from_uri: from_uri(caller, &host.to_string()),
         to_uri: format!("sip:{user}@{host}"),
         contact_user: Some("trunkline".into()),
-        headers: vec![(sim::CALL_HEADER.into(), call.to_string())],
+        route: Vec::new(),
+        headers: call.map(|call| (sim::CALL_HEADER.into(), call.to_string())).into_iter().collect(),
         credentials: Some(network.credentials()),
         trunk: Some((row.id, row.name.clone())),
-        simulated: true,
+        settings: row.settings.clone(),
+        simulated: call.is_some(),
     })
 }
 
-async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Result<Dial, Refused> {
-    let transport = match row.transport.as_str() {
-        "tcp" => sip::Transport::Tcp,
-        _ => sip::Transport::Udp,
-    };
-    let host = match row.port {
-        5060 => bracketed(&row.host),
-        port => format!("{}:{port}", bracketed(&row.host)),
-    };
+/// One attempt for each of the trunk's targets, in the order DNS gives them.
+async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Result<Vec<Dial>, Refused> {
     let Some(caller) = attempt.caller_id.as_deref().or(row.username.as_deref()) else {
         return Err(Refused::bad(
             "from_required",
@@ -442,28 +400,31 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
         )
         .hint("Name the number to call from, or set the trunk's caller_id."));
     };
-    let request_uri = match attempt.destination.starts_with("sip:") {
-        true => attempt.destination.clone(),
-        false => format!("sip:{}@{host}", attempt.destination),
+    let registered = app.upkeep.known(row.id).registration;
+    let lines = trunk::lines(row, &attempt.destination, caller, &registered.service_route);
+    let targets = match trunk::targets(row, &lines.route, &app.resolver).await {
+        Ok(targets) => targets.into_iter().take(MOST_TARGETS).map(Ok).collect(),
+        Err(why) => vec![Err(why)],
     };
-    let from_uri = from_uri(caller, &bracketed(&row.host));
-    Ok(Dial {
-        target: resolve(app, &row.host, row.port, transport).await,
-        to_uri: request_uri.clone(),
-        request_uri: match transport {
-            sip::Transport::Tcp => format!("{request_uri};transport=tcp"),
-            sip::Transport::Udp => request_uri,
-        },
-        headers: vec![("P-Asserted-Identity".into(), format!("<{from_uri}>"))],
-        from_uri,
+    let dial = |target| Dial {
+        target,
+        request_uri: lines.request_uri.clone(),
+        from_display: lines.from_display.clone(),
+        from_uri: lines.from_uri.clone(),
+        to_uri: lines.to_uri.clone(),
         contact_user: Some(row.username.clone().unwrap_or_else(|| "trunkline".into())),
+        route: lines.route.clone(),
+        headers: lines.headers.clone(),
         credentials: row.credentials(),
         trunk: Some((row.id, row.name.clone())),
+        settings: row.settings.clone(),
         simulated: false,
-    })
+    };
+    Ok(targets.into_iter().map(dial).collect())
 }
 
-async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
+/// One attempt for each place that a SIP address leads to.
+async fn direct(app: &App, attempt: &call::Attempt) -> Result<Vec<Dial>, Refused> {
     let text = attempt.destination.as_str();
     let bad = |why: String| {
         Refused::bad("invalid_number_format", format!("The SIP address cannot be called: {why}"))
@@ -472,30 +433,30 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Dial, Refused> {
     if uri.headers.is_some() || uri.password.is_some() {
         return Err(bad("a password or ?headers have no place in it.".into()));
     }
-    if uri.secure {
-        return Err(
-            bad("sips needs TLS, which this server does not speak yet.".into()).hint("Use sip: instead.")
-        );
-    }
-    let transport = match uri.params.get("transport") {
-        None => sip::Transport::Udp,
-        Some(name) if name.eq_ignore_ascii_case("udp") => sip::Transport::Udp,
-        Some(name) if name.eq_ignore_ascii_case("tcp") => sip::Transport::Tcp,
-        Some(other) => return Err(bad(format!("transport {other} is not spoken; use udp or tcp."))),
+    let Some(destination) = sip::locate::Destination::of(&uri) else {
+        return Err(bad("its transport is not spoken; use udp, tcp or tls.".into()));
+    };
+    let targets = match app.resolver.find(destination).await {
+        Ok(targets) => targets.into_iter().take(MOST_TARGETS).map(Ok).collect(),
+        Err(why) => vec![Err(why)],
     };
     let domain = &app.config.sip_domain;
     let caller = attempt.caller_id.as_deref().unwrap_or("trunkline");
-    Ok(Dial {
-        target: resolve(app, &host_of(&uri), uri.port.unwrap_or(5060), transport).await,
+    let dial = |target| Dial {
+        target,
         request_uri: text.into(),
+        from_display: None,
         from_uri: from_uri(caller, domain),
         to_uri: text.into(),
         contact_user: Some("trunkline".into()),
+        route: Vec::new(),
         headers: Vec::new(),
         credentials: None,
         trunk: None,
+        settings: TrunkSettings::default(),
         simulated: false,
-    })
+    };
+    Ok(targets.into_iter().map(dial).collect())
 }
 
 fn from_uri(caller: &str, host: &str) -> String {
@@ -503,36 +464,6 @@ fn from_uri(caller: &str, host: &str) -> String {
         true => caller.to_owned(),
         false => format!("sip:{caller}@{host}"),
     }
-}
-
-fn bracketed(host: &str) -> String {
-    match host.parse::<std::net::Ipv6Addr>() {
-        Ok(address) => format!("[{address}]"),
-        Err(_) => host.to_owned(),
-    }
-}
-
-/// The peer's address, of the family SIP is bound to; the text says why there is none.
-async fn resolve(app: &App, host: &str, port: u16, transport: sip::Transport) -> Result<Target, String> {
-    let listen = app.switch.address().ip();
-    let found: Vec<SocketAddr> = match tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, port)))
-        .await
-    {
-        Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => return Err(format!("{host} cannot be resolved: {error}")),
-        Err(_) => {
-            return Err(format!("{host} cannot be resolved: the name server did not answer in {RESOLVE:?}"));
-        }
-    };
-    let Some(remote) = found.into_iter().find(|address| address.is_ipv4() == listen.is_ipv4()) else {
-        return Err(format!(
-            "{host} has no address of the kind SIP is bound to ({listen}; setting sip_listen)"
-        ));
-    };
-    if listen.is_loopback() && !remote.ip().is_loopback() {
-        return Err(format!("{host} cannot be reached while SIP is bound to {listen} (setting sip_listen)"));
-    }
-    Ok(Target { transport, remote })
 }
 
 fn is_loopback_uri(uri: &str) -> bool {
@@ -544,18 +475,5 @@ fn host_of(uri: &sip::Uri<'_>) -> String {
     match uri.host {
         sip::Host::Ip(ip) => ip.to_string(),
         sip::Host::Domain(name) => name.to_owned(),
-    }
-}
-
-impl Step {
-    fn to_json(&self) -> Value {
-        match self {
-            Step::Say { text, voice, language } => {
-                json!({ "say": { "text": text, "voice": voice, "language": language } })
-            }
-            Step::Play { file } => json!({ "play": { "file": file } }),
-            Step::Pause { seconds } => json!({ "pause": { "seconds": seconds } }),
-            Step::Hangup => json!({ "hangup": {} }),
-        }
     }
 }

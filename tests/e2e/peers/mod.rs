@@ -1,5 +1,6 @@
 //! Other people's SIP software, as the far end of calls.
 
 pub mod baresip;
+pub mod dns;
 pub mod kamailio;
 pub mod sipp;

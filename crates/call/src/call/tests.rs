@@ -1,7 +1,10 @@
-use proptest::prelude::*;
+mod flows;
+mod property;
+mod second;
 
 use super::*;
 use crate::cause::FailureKind;
+use crate::flow::ClipId;
 use crate::route::{AttemptKind, Strategy as Placing, TrunkKind};
 
 /// A call under virtual time, with what it put out.
@@ -58,6 +61,14 @@ impl Run {
                 Output::Play { id, clip } => format!("play {id}: clip {}", clip.0),
                 Output::Pause { id, length } => format!("pause {id}: {length:?}"),
                 Output::StopMedia => "stop media".to_owned(),
+                Output::Digits { leg, id, digits } => format!("digits {id} on {leg:?}: {digits}"),
+                Output::Record { id, rules } => format!("record {id}: {:?}", rules.max),
+                Output::StopRecord { id } => format!("stop record {id}"),
+                Output::DialSecond { n, route, attempt } => {
+                    format!("dial second {n}: route {} attempt {attempt}", route.0)
+                }
+                Output::HangUpSecond { n, cause } => format!("hang up second {n}: {}", cause.code),
+                Output::Join { n } => format!("join {n}"),
                 Output::State { state } => format!("-> {state}"),
                 Output::Progress(progress) => format!("   {progress}"),
                 Output::Finished(outcome) => format!(
@@ -111,6 +122,60 @@ fn refused(status: u16) -> Input {
         challenged: false,
         had_credentials: false,
     })
+}
+
+fn held() -> Input {
+    Input::LegFailed(LegFailure {
+        kind: FailureKind::PacedOut,
+        status: None,
+        phrase: String::new(),
+        q850: None,
+        provisional: false,
+        sent: false,
+        challenged: false,
+        had_credentials: false,
+    })
+}
+
+#[test]
+fn waiting_for_the_trunk_is_no_ringing() {
+    let mut run = Run::new(spec());
+    run.input(Input::Waiting);
+    run.wait(Duration::from_secs(600));
+    run.input(Input::Dialed);
+    run.input(Input::Trying);
+    run.wait(Duration::from_secs(60));
+    run.wait(Duration::from_secs(5));
+    insta::assert_snapshot!(run.told(), @"
+    -> queued
+       attempt 1 of 2 over first
+    dial 0
+       waiting for the trunk
+    hang up: no_answer
+    -> no-answer
+    finished: no-answer no_answer by system after 665s
+    ");
+}
+
+#[test]
+fn who_waited_in_vain_tries_the_next_trunk_and_then_says_why() {
+    let mut run = Run::new(spec());
+    run.input(Input::Waiting);
+    run.input(held());
+    run.input(held());
+    insta::assert_snapshot!(run.told(), @"
+    -> queued
+       attempt 1 of 2 over first
+    dial 0
+       waiting for the trunk
+       attempt failed: The call waited too long for its turn on the trunk.
+       attempt 2 of 2 over second
+    dial 1
+    -> failed
+    finished: failed paced_out by system after 0ns
+    ");
+    let outcome = run.outcome().expect("it is over");
+    assert!(outcome.cause.hint.is_some_and(|hint| hint.contains("calls_per_second")));
 }
 
 fn remote_hangup() -> Input {
@@ -204,7 +269,8 @@ fn endings() {
         (vec![refused(503), refused(503)], Failed, "carrier_congestion"),
         (vec![ringing(), refused(503)], Failed, "carrier_congestion"),
         (vec![ringing()], NoAnswer, "no_answer"),
-        (vec![], NoAnswer, "no_answer"),
+        (vec![Input::Trying], NoAnswer, "no_answer"),
+        (vec![], Failed, "no_response"),
         (vec![api_hangup()], Canceled, "canceled"),
         (vec![api_hangup(), Input::Answered, remote_hangup()], Canceled, "canceled"),
         (vec![api_hangup(), refused(486)], Canceled, "canceled"),
@@ -219,6 +285,7 @@ fn endings() {
         (up(vec![no_media()]), Failed, "media_failed"),
         (up(vec![lost(LegEnd::NoAck)]), Failed, "no_ack"),
         (up(vec![lost(LegEnd::Transport)]), Failed, "connection_lost"),
+        (up(vec![lost(LegEnd::Expired)]), Failed, "session_expired"),
         (up(vec![refused(486)]), Failed, "busy"),
         (up(vec![silent(30)]), Completed, "rtp_silence"),
         (up(vec![silent(29)]), Completed, "max_duration"),
@@ -256,6 +323,7 @@ fn nobody_answers() {
 #[test]
 fn an_answer_that_crosses_our_cancel_changes_nothing() {
     let mut run = Run::new(spec());
+    run.input(Input::Trying);
     run.wait(Duration::from_secs(60));
     run.input(Input::Answered);
     run.input(remote_hangup());
@@ -337,117 +405,4 @@ fn a_wake_up_too_early_does_nothing() {
     run.call.handle_timeout(run.now + Duration::from_secs(59));
     run.drain();
     assert_eq!(run.told(), before);
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Input(Input),
-    Wait(Duration),
-}
-
-fn any_failure() -> impl Strategy<Value = LegFailure> {
-    let kind = prop_oneof![
-        4 => Just(FailureKind::Status),
-        1 => Just(FailureKind::Timeout),
-        1 => Just(FailureKind::Transport),
-        1 => Just(FailureKind::Canceled),
-        1 => Just(FailureKind::Dns("gone".to_owned())),
-        1 => Just(FailureKind::Media("none".to_owned())),
-    ];
-    let status = prop_oneof![Just(Some(503)), Just(Some(408)), Just(None), (0u16..=999).prop_map(Some)];
-    (kind, status, any::<Option<u8>>(), any::<bool>(), any::<bool>()).prop_map(
-        |(kind, status, q850, provisional, sent)| LegFailure {
-            kind,
-            status,
-            phrase: "phrase".to_owned(),
-            q850,
-            provisional,
-            sent,
-            challenged: false,
-            had_credentials: false,
-        },
-    )
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    let end = prop_oneof![Just(LegEnd::Remote), Just(LegEnd::NoAck), Just(LegEnd::Transport)];
-    let reason = prop_oneof![Just(HangupReason::Api), Just(HangupReason::Shutdown)];
-    let input = prop_oneof![
-        2 => any::<bool>().prop_map(|early_media| Input::Ringing { early_media }),
-        2 => Just(Input::Answered),
-        4 => any_failure().prop_map(Input::LegFailed),
-        1 => (end, any::<Option<u8>>()).prop_map(|(by, q850)| Input::LegEnded { by, q850 }),
-        3 => Just(Input::MediaReady),
-        4 => (0u32..4, any::<bool>()).prop_map(|(id, whole)| Input::Played { id, whole }),
-        1 => (0u64..40).prop_map(|s| Input::Silent { after: Duration::from_secs(s) }),
-        1 => Just(Input::MediaFailed("broke".to_owned())),
-        1 => reason.prop_map(|cause| Input::Hangup { by: HangupBy::Caller, cause }),
-        1 => Just(Input::Digit('1')),
-    ];
-    prop_oneof![4 => input.prop_map(Step::Input), 1 => (0u64..100_000).prop_map(|ms| Step::Wait(Duration::from_millis(ms)))]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn whatever_happens_the_call_ends_once_and_for_good(
-        steps in prop::collection::vec(any_step(), 0..40),
-        attempts in 0usize..4,
-        hold_after_flow in any::<bool>(),
-    ) {
-        let attempts = vec![attempt("t"); attempts];
-        let mut run = Run::new(Spec { hold_after_flow, ..Spec::new(flow(), attempts) });
-        let mut rang = false;
-        for step in steps {
-            let dials = run.outputs.iter().filter(|output| matches!(output, Output::Dial { .. })).count();
-            match step {
-                Step::Input(input) => {
-                    rang |= matches!(input, Input::Ringing { .. } | Input::Answered)
-                        || matches!(&input, Input::LegFailed(failure) if failure.provisional);
-                    run.input(input);
-                }
-                Step::Wait(length) => run.wait(length),
-            }
-            let after = run.outputs.iter().filter(|output| matches!(output, Output::Dial { .. })).count();
-            prop_assert!(after == dials || !rang, "dialled after ringing:\n{}", run.told());
-        }
-        run.input(api_hangup());
-        run.wait(Duration::from_secs(10));
-
-        let finished = run.outputs.iter().filter(|output| matches!(output, Output::Finished(_))).count();
-        prop_assert_eq!(finished, 1, "{}", run.told());
-        prop_assert!(matches!(run.outputs.last(), Some(Output::Finished(_))));
-        prop_assert_eq!(run.call.poll_timeout(), None);
-
-        let states: Vec<State> = run.outputs.iter().filter_map(|output| match output {
-            Output::State { state } => Some(*state),
-            _ => None,
-        }).collect();
-        prop_assert!(states.is_sorted_by(|a, b| a.rank() < b.rank()), "{:?}", states);
-        let outcome = run.outcome().unwrap();
-        prop_assert_eq!(states.last(), Some(&outcome.state));
-        prop_assert!(outcome.state.is_final());
-        prop_assert!(outcome.state != State::Completed || outcome.answered.is_some());
-        let hang_ups = run.outputs.iter().filter(|output| matches!(output, Output::HangUp { .. })).count();
-        prop_assert!(hang_ups <= 1);
-    }
-}
-
-#[test]
-fn a_line_that_never_rang_is_told_apart() {
-    for (inputs, text) in [
-        (vec![Input::Ringing { early_media: false }], "Nobody answered within 60 s."),
-        (vec![], "Nobody answered within 60 s, and no phone was reported to ring."),
-    ] {
-        let now = Instant::now();
-        let mut call = Call::outbound(Spec::new(vec![Verb::Hangup], vec![attempt("a")]), now);
-        inputs.into_iter().for_each(|input| call.handle_input(input, now));
-        call.handle_timeout(now + Duration::from_secs(60));
-        let cause = std::iter::from_fn(|| call.poll_output()).find_map(|output| match output {
-            Output::HangUp { cause } => Some(cause),
-            _ => None,
-        });
-        assert_eq!(cause.map(|cause| cause.text).as_deref(), Some(text));
-    }
 }

@@ -99,7 +99,9 @@ pub(crate) const MEDIA_INCOMPATIBLE: Reason = reason(
     "media_incompatible",
     None,
     "There is no audio codec or encryption that both sides know.",
-    Some("Allow G.711 (PCMU or PCMA) without encryption at the other side."),
+    Some(
+        "Compare the trunk's codecs and srtp with what the other side allows; G.711 without encryption suits most.",
+    ),
 );
 pub(crate) const NO_RESPONSE: Reason = reason(
     "no_response",
@@ -155,6 +157,14 @@ pub(crate) const UNWANTED: Reason =
     reason("unwanted", None, "The callee blocks calls from this caller.", None);
 
 // What happened on our side.
+pub(crate) const CARRIER_TLS: Reason = reason(
+    "carrier_tls",
+    Some(38),
+    "No encrypted connection to the carrier could be made.",
+    Some(
+        "Check that the trunk's host is the name in the carrier's certificate, and its port for TLS (mostly 5061).",
+    ),
+);
 pub(crate) const CARRIER_UNREACHABLE: Reason = reason(
     "carrier_unreachable",
     Some(38),
@@ -173,6 +183,8 @@ pub(crate) const CONNECTION_LOST: Reason = reason(
     "The connection to the other side was lost during the call.",
     Some("Check the network between this server and the carrier."),
 );
+pub(crate) const FIRST_LEG_ENDED: Reason =
+    reason("first_leg_ended", Some(16), "The call it belonged to had ended.", None);
 pub(crate) const FLOW_DONE: Reason =
     reason("flow_done", Some(16), "Everything was said and played, and the call was ended.", None);
 pub(crate) const LEG_LOST: Reason =
@@ -207,11 +219,30 @@ pub(crate) const NO_ATTEMPT: Reason = reason(
 );
 pub(crate) const NORMAL: Reason = reason("normal", Some(16), "The other side hung up.", None);
 pub(crate) const HANGUP: Reason = reason("hangup", Some(16), "The call was ended by request.", None);
+pub(crate) const PACED_OUT: Reason = reason(
+    "paced_out",
+    Some(42),
+    "The call waited too long for its turn on the trunk.",
+    Some("Place fewer calls a second, or raise the trunk's calls_per_second or queue_s."),
+);
 pub(crate) const RTP_SILENCE: Reason = reason(
     "rtp_silence",
     Some(16),
     "No audio came from the other side.",
     Some("Check that the advertised RTP address and ports can be reached from outside."),
 );
+pub(crate) const SESSION_EXPIRED: Reason = reason(
+    "session_expired",
+    Some(102),
+    "The other side no longer confirmed that the call is up (session timer).",
+    Some("Check the network between this server and the carrier, or switch the trunk's session timer off."),
+);
 pub(crate) const SHUTDOWN: Reason =
     reason("shutdown", Some(41), "The server was shut down during the call.", Some("Call again."));
+pub(crate) const STOPPED: Reason = reason("stopped", Some(16), "It was stopped by request.", None);
+pub(crate) const TRUNK_FULL: Reason = reason(
+    "trunk_full",
+    Some(34),
+    "All channels of the trunk are in use.",
+    Some("Call again when a call has ended, raise the trunk's channels, or add a second trunk."),
+);

@@ -121,6 +121,9 @@ fn failures_without_a_status() {
         FailureKind::Canceled,
         FailureKind::Dns("NXDOMAIN".to_owned()),
         FailureKind::Media("no free RTP port".to_owned()),
+        FailureKind::NoChannel,
+        FailureKind::PacedOut,
+        FailureKind::Tls("the certificate is for another name".to_owned()),
     ]
     .into_iter()
     .map(|kind| from_failure(&failed(kind)))
@@ -132,6 +135,9 @@ fn failures_without_a_status() {
     canceled canceled caller: The call was ended before it was answered.
     failed carrier_unresolved system: The carrier's host name could not be resolved (NXDOMAIN).
     failed media_failed system: The sound of the call could not be sent or received (no free RTP port).
+    failed trunk_full system: All channels of the trunk are in use.
+    failed paced_out system: The call waited too long for its turn on the trunk.
+    failed carrier_tls system: No encrypted connection to the carrier could be made (the certificate is for another name).
     ");
 }
 

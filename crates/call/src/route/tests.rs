@@ -208,6 +208,8 @@ fn the_next_trunk_only_where_nobody_rang() {
         (FailureKind::Transport, false, true),
         (FailureKind::Transport, true, false),
         (FailureKind::Dns("no such host".to_owned()), false, true),
+        (FailureKind::NoChannel, false, true),
+        (FailureKind::PacedOut, false, true),
         (FailureKind::Timeout, true, false),
         (FailureKind::Canceled, true, false),
         (FailureKind::Media("no port".to_owned()), false, false),

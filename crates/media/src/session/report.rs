@@ -144,13 +144,13 @@ impl Reports {
         (expected > 0).then(|| (block.lost.max(0) as f32 / expected as f32).min(1.0))
     }
 
-    /// Puts what is known here into `stats`.
-    pub(super) fn count(&self, stats: &mut Stats) {
+    /// Puts what is known here into `stats`; `clock` is that of our timestamps, in Hz.
+    pub(super) fn count(&self, stats: &mut Stats, clock: u32) {
         stats.foreign += self.foreign;
         stats.invalid += self.invalid;
         stats.round_trip_ms = self.round_trip.map(|trip| trip.as_secs_f32() * 1000.0);
         stats.remote_lost = self.about_us.map(|block| block.fraction_lost);
-        stats.remote_jitter_ms = self.about_us.map(|block| block.jitter as f32 / 8.0);
+        stats.remote_jitter_ms = self.about_us.map(|block| block.jitter as f32 * 1000.0 / clock as f32);
     }
 }
 

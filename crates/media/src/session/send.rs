@@ -263,6 +263,11 @@ impl Sender {
         self.octets += (len - rtp::HEADER) as u64;
     }
 
+    /// The rate of our timestamps, in Hz.
+    pub(super) fn clock(&self) -> u32 {
+        self.codec.clock()
+    }
+
     pub(super) fn ssrc(&self) -> u32 {
         self.ssrc
     }

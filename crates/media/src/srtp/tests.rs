@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -225,25 +223,6 @@ fn keys_have_the_length_of_their_suite() {
         for len in 0..50 {
             assert_eq!(Key::new(suite, &vec![1; len]).is_some(), len == suite.key_len(), "{suite:?} {len}");
         }
-    }
-}
-
-/// Told, not judged: what a packet of 172 bytes costs.
-#[test]
-#[ignore = "a measurement: run with --release --ignored --nocapture"]
-fn costs() {
-    for suite in Suite::ALL {
-        let (mut here, mut there) = pair(suite);
-        let rounds = 200_000u32;
-        let start = Instant::now();
-        let mut sealed = Vec::with_capacity(rounds as usize);
-        for n in 0..rounds {
-            sealed.push(protect(&mut here, &packet(n as u16, 1)));
-        }
-        let protected = start.elapsed() / rounds;
-        let start = Instant::now();
-        assert!(sealed.iter().all(|packet| there.open_rtp(packet).is_some()));
-        eprintln!("{suite:?}: protect (with a copy) {protected:?}, open {:?}", start.elapsed() / rounds);
     }
 }
 

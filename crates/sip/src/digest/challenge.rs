@@ -12,8 +12,9 @@ pub struct Challenge {
     pub opaque: Option<String>,
     /// The hash wanted.
     pub algorithm: Algorithm,
-    /// Whether `qop=auth` is offered; without any qop the answer is that of RFC 2069.
-    pub(super) qop_auth: bool,
+    /// The quality of protection to answer with: `auth`, or `auth-int` where only that is offered. Without any the
+    /// answer is that of RFC 2069.
+    pub(super) qop: Option<&'static str>,
     /// Whether the last answer failed for its old nonce only.
     pub stale: bool,
 }
@@ -40,17 +41,19 @@ impl Challenge {
             Some(token) => Algorithm::of(&token)?,
             None => Algorithm::Md5,
         };
-        let qop_auth = match fields.get("qop") {
-            Some(qop) if lex::values(&qop).any(|q| q.eq_ignore_ascii_case("auth")) => true,
-            Some(_) => return None,
-            None => false,
+        let qop = match fields.get("qop") {
+            Some(offered) => {
+                let is_offered = |qop: &&str| lex::values(&offered).any(|q| q.eq_ignore_ascii_case(qop));
+                Some(["auth", "auth-int"].into_iter().find(is_offered)?)
+            }
+            None => None,
         };
         Some(Self {
             realm: fields.get("realm")?,
             nonce: fields.get("nonce")?,
             opaque: fields.get("opaque"),
             algorithm,
-            qop_auth,
+            qop,
             stale: fields.get("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
         })
     }
@@ -67,11 +70,16 @@ impl<'a> Fields<'a> {
         if !scheme.eq_ignore_ascii_case("Digest") {
             return None;
         }
-        let fields = std::iter::once(first).chain(rest.iter().copied()).filter_map(|item| {
+        Some(Self::of(std::iter::once(first).chain(rest.iter().copied())))
+    }
+
+    /// Reads `name=value` items.
+    pub fn of(items: impl Iterator<Item = &'a str>) -> Self {
+        let field = |item: &'a str| {
             let (name, value) = item.split_once('=')?;
             Some((lex::trim(name), lex::trim(value)))
-        });
-        Some(Self(fields.collect()))
+        };
+        Self(items.filter_map(field).collect())
     }
 
     /// The value of `name`, unquoted.

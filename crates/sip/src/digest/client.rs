@@ -1,3 +1,4 @@
+use super::challenge::Fields;
 use super::{Challenge, Credentials, Qop, Request};
 use crate::lex;
 
@@ -7,13 +8,15 @@ pub struct Client {
     credentials: Credentials,
     challenge: Option<Challenge>,
     nc: u32,
+    /// The first cnonce used with the nonce, which `-sess` goes on using.
+    cnonce: Option<String>,
     tries: u8,
 }
 
 impl Client {
     /// A client that has not been challenged yet.
     pub fn new(credentials: Credentials) -> Self {
-        Self { credentials, challenge: None, nc: 0, tries: 0 }
+        Self { credentials, challenge: None, nc: 0, cnonce: None, tries: 0 }
     }
 
     /// Starts another request: its first challenge is worth an answer again.
@@ -29,8 +32,10 @@ impl Client {
             .flat_map(Challenge::parse_all)
             .filter(|challenge| realm.is_none_or(|realm| realm == challenge.realm))
             .collect();
-        let wanted = |challenge: &&Challenge| challenge.algorithm == self.credentials.algorithm;
-        let Some(challenge) = offered.iter().find(wanted).or(offered.first()) else { return false };
+        let wanted = self.credentials.algorithm;
+        let exactly = offered.iter().find(|challenge| challenge.algorithm == wanted);
+        let nearly = || offered.iter().find(|challenge| challenge.algorithm.base() == wanted.base());
+        let Some(challenge) = exactly.or_else(nearly).or(offered.first()) else { return false };
         let worth_it = match self.tries {
             0 => true,
             1 => challenge.stale,
@@ -38,22 +43,35 @@ impl Client {
         };
         if worth_it {
             self.tries += 1;
-            self.nc = 0;
+            (self.nc, self.cnonce) = (0, None);
             self.challenge = Some(challenge.clone());
         }
         worth_it
     }
 
+    /// Takes in the value of Authentication-Info or Proxy-Authentication-Info: which nonce to go on with.
+    pub fn informed(&mut self, value: &str) {
+        let next = Fields::of(lex::values(value)).get("nextnonce").filter(|nonce| !nonce.is_empty());
+        if let (Some(challenge), Some(next)) = (&mut self.challenge, next) {
+            challenge.nonce = next;
+            (self.nc, self.cnonce) = (0, None);
+        }
+    }
+
     /// The value of Authorization or Proxy-Authorization for a request; `None` before the first challenge.
     /// `cnonce` should not repeat.
-    pub fn authorize(&mut self, method: &str, uri: &str, cnonce: &str) -> Option<String> {
+    pub fn authorize(&mut self, method: &str, uri: &str, body: &[u8], cnonce: &str) -> Option<String> {
         let challenge = self.challenge.as_ref()?;
         let Credentials { username, password, .. } = &self.credentials;
         let (algorithm, realm) = (challenge.algorithm, challenge.realm.as_str());
         self.nc += 1;
         let nc = format!("{:08x}", self.nc);
-        let qop = challenge.qop_auth.then_some(Qop { token: "auth", nc: &nc, cnonce });
-        let request = Request { method, uri, nonce: &challenge.nonce, qop, body: b"" };
+        let cnonce = match algorithm.is_session() {
+            true => self.cnonce.get_or_insert_with(|| cnonce.to_owned()).as_str(),
+            false => cnonce,
+        };
+        let qop = challenge.qop.map(|token| Qop { token, nc: &nc });
+        let request = Request { method, uri, nonce: &challenge.nonce, qop, cnonce, body };
         let response = request.response(algorithm, &algorithm.ha1(username, realm, password));
         let mut value = format!(
             "Digest username={}, realm={}, nonce={}, uri={}, response=\"{response}\", algorithm={}",
@@ -63,8 +81,11 @@ impl Client {
             lex::quote(uri),
             algorithm.token(),
         );
-        if challenge.qop_auth {
-            value.push_str(&format!(", qop=auth, nc={nc}, cnonce={}", lex::quote(cnonce)));
+        if let Some(qop) = challenge.qop {
+            value.push_str(&format!(", qop={qop}, nc={nc}"));
+        }
+        if challenge.qop.is_some() || algorithm.is_session() {
+            value.push_str(&format!(", cnonce={}", lex::quote(cnonce)));
         }
         if let Some(opaque) = &challenge.opaque {
             value.push_str(&format!(", opaque={}", lex::quote(opaque)));
@@ -92,9 +113,9 @@ mod tests {
     #[test]
     fn answers_as_rfc2617() {
         let mut client = mufasa(None, Algorithm::Md5);
-        assert_eq!(client.authorize("GET", "/dir/index.html", "0a4f113b"), None);
+        assert_eq!(client.authorize("GET", "/dir/index.html", b"", "0a4f113b"), None);
         assert!(client.challenged([RFC2617].into_iter()));
-        insta::assert_snapshot!(client.authorize("GET", "/dir/index.html", "0a4f113b").unwrap(), @r#"
+        insta::assert_snapshot!(client.authorize("GET", "/dir/index.html", b"", "0a4f113b").unwrap(), @r#"
         Digest username="Mufasa", realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", uri="/dir/index.html", response="6629fae49393a05397450978507c4ef1", algorithm=MD5, qop=auth, nc=00000001, cnonce="0a4f113b", opaque="5ccc069c403ebaf9f0171e9517f40e41"
         "#);
     }
@@ -104,10 +125,33 @@ mod tests {
         let mut client = mufasa(None, Algorithm::Md5);
         assert!(client.challenged([RFC2617].into_iter()));
         for nc in ["00000001", "00000002"] {
-            assert!(client.authorize("GET", "/", "c").unwrap().contains(&format!("nc={nc},")));
+            assert!(client.authorize("GET", "/", b"", "c").unwrap().contains(&format!("nc={nc},")));
         }
         assert!(client.challenged([r#"Digest realm="r", nonce="n", qop="auth", stale=TRUE"#].into_iter()));
-        assert!(client.authorize("GET", "/", "c").unwrap().contains("nc=00000001,"));
+        assert!(client.authorize("GET", "/", b"", "c").unwrap().contains("nc=00000001,"));
+    }
+
+    #[test]
+    fn goes_on_with_the_next_nonce() {
+        let mut client = mufasa(None, Algorithm::Md5);
+        client.informed(r#"nextnonce="early""#);
+        assert!(client.challenged([RFC2617].into_iter()));
+        assert!(client.authorize("GET", "/", b"", "c").unwrap().contains("nc=00000001,"));
+        client.informed(r#"rspauth="x", qop=auth"#);
+        assert!(client.authorize("GET", "/", b"", "c").unwrap().contains("nc=00000002,"));
+        client.informed(r#"qop=auth, nextnonce="second", nc=00000002"#);
+        let value = client.authorize("GET", "/", b"", "c").unwrap();
+        assert!(value.contains("nonce=\"second\"") && value.contains("nc=00000001,"), "{value}");
+    }
+
+    #[test]
+    fn a_session_keeps_its_cnonce() {
+        let mut client = mufasa(None, Algorithm::Md5);
+        assert!(client.challenged([r#"Digest realm="r", nonce="n", algorithm=md5-SESS"#].into_iter()));
+        for cnonce in ["first", "second"] {
+            let value = client.authorize("GET", "/", b"", cnonce).unwrap();
+            assert!(value.ends_with("algorithm=MD5-sess, cnonce=\"first\""), "{value}");
+        }
     }
 
     #[test]
@@ -138,14 +182,15 @@ mod tests {
         for (algorithm, nonce) in [(Algorithm::Md5, "md5"), (Algorithm::Sha256, "sha")] {
             let mut client = mufasa(None, algorithm);
             assert!(client.challenged(both.into_iter()));
-            let value = client.authorize("INVITE", "sip:a", "c").unwrap();
+            let value = client.authorize("INVITE", "sip:a", b"", "c").unwrap();
             assert!(value.contains(&format!("nonce=\"{nonce}\"")), "{value}");
         }
         assert!(!mufasa(Some("other"), Algorithm::Md5).challenged(both.into_iter()));
         for bad in [
             r#"Digest realm="r""#,
             r#"Digest nonce="n""#,
-            r#"Digest realm="r", nonce="n", qop="auth-int""#,
+            r#"Digest realm="r", nonce="n", qop="auth-conf""#,
+            r#"Digest realm="r", nonce="n", algorithm=SHA-1"#,
             "",
         ] {
             assert!(!mufasa(None, Algorithm::Md5).challenged([bad].into_iter()), "{bad}");

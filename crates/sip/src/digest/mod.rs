@@ -3,7 +3,7 @@
 use std::fmt;
 
 use md5::{Digest as _, Md5};
-use sha2::Sha256;
+use sha2::{Sha256, Sha512_256};
 
 mod challenge;
 mod client;
@@ -21,6 +21,14 @@ pub enum Algorithm {
     Md5,
     /// RFC 8760.
     Sha256,
+    /// RFC 8760.
+    Sha512_256,
+    /// MD5 whose HA1 also covers the nonce and the client's first cnonce for it.
+    Md5Sess,
+    /// SHA-256 in the same way.
+    Sha256Sess,
+    /// SHA-512/256 in the same way.
+    Sha512_256Sess,
 }
 
 impl Algorithm {
@@ -29,30 +37,51 @@ impl Algorithm {
         match self {
             Self::Md5 => "MD5",
             Self::Sha256 => "SHA-256",
+            Self::Sha512_256 => "SHA-512-256",
+            Self::Md5Sess => "MD5-sess",
+            Self::Sha256Sess => "SHA-256-sess",
+            Self::Sha512_256Sess => "SHA-512-256-sess",
         }
     }
 
-    /// The algorithm called `token`, in any case; `-sess` variants are not spoken.
+    /// The algorithm called `token`, in any case.
     fn of(token: &str) -> Option<Self> {
-        [Self::Md5, Self::Sha256].into_iter().find(|a| a.token().eq_ignore_ascii_case(token))
+        use Algorithm::{Md5, Md5Sess, Sha256, Sha256Sess, Sha512_256, Sha512_256Sess};
+        let all = [Md5, Sha256, Sha512_256, Md5Sess, Sha256Sess, Sha512_256Sess];
+        all.into_iter().find(|a| a.token().eq_ignore_ascii_case(token))
+    }
+
+    /// The same hash without `-sess`.
+    fn base(self) -> Self {
+        match self {
+            Self::Md5 | Self::Md5Sess => Self::Md5,
+            Self::Sha256 | Self::Sha256Sess => Self::Sha256,
+            Self::Sha512_256 | Self::Sha512_256Sess => Self::Sha512_256,
+        }
+    }
+
+    fn is_session(self) -> bool {
+        self != self.base()
     }
 
     /// The hash of `parts` joined by colons, in lower-case hex.
     fn hash(self, parts: &[&[u8]]) -> String {
-        match self {
-            Self::Md5 => hex(&Md5::digest(parts.join(&b':'))),
-            Self::Sha256 => hex(&Sha256::digest(parts.join(&b':'))),
+        let text = parts.join(&b':');
+        match self.base() {
+            Self::Sha256 => hex(&Sha256::digest(text)),
+            Self::Sha512_256 => hex(&Sha512_256::digest(text)),
+            _ => hex(&Md5::digest(text)),
         }
     }
 
-    /// H(username:realm:password), which may be stored instead of the password.
+    /// H(username:realm:password), which may be stored instead of the password; `-sess` makes no difference to it.
     pub fn ha1(self, username: &str, realm: &str, password: &str) -> String {
         self.hash(&[username.as_bytes(), realm.as_bytes(), password.as_bytes()])
     }
 }
 
 /// Who we are to a peer that challenges us.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The user name.
     pub username: String,
@@ -81,6 +110,8 @@ struct Request<'a> {
     uri: &'a str,
     nonce: &'a str,
     qop: Option<Qop<'a>>,
+    /// Empty where neither qop nor `-sess` asks for one.
+    cnonce: &'a str,
     body: &'a [u8],
 }
 
@@ -90,7 +121,6 @@ struct Qop<'a> {
     /// `auth` or `auth-int`.
     token: &'a str,
     nc: &'a str,
-    cnonce: &'a str,
 }
 
 impl Request<'_> {
@@ -103,10 +133,15 @@ impl Request<'_> {
             }
             _ => algorithm.hash(&[method, uri]),
         };
-        let (ha1, nonce, ha2) = (ha1.as_bytes(), self.nonce.as_bytes(), ha2.as_bytes());
+        let (nonce, cnonce, ha2) = (self.nonce.as_bytes(), self.cnonce.as_bytes(), ha2.as_bytes());
+        let ha1 = match algorithm.is_session() {
+            true => &algorithm.hash(&[ha1.as_bytes(), nonce, cnonce]),
+            false => ha1,
+        };
+        let ha1 = ha1.as_bytes();
         match self.qop {
-            Some(Qop { token, nc, cnonce }) => {
-                algorithm.hash(&[ha1, nonce, nc.as_bytes(), cnonce.as_bytes(), token.as_bytes(), ha2])
+            Some(Qop { token, nc }) => {
+                algorithm.hash(&[ha1, nonce, nc.as_bytes(), cnonce, token.as_bytes(), ha2])
             }
             None => algorithm.hash(&[ha1, nonce, ha2]),
         }
@@ -126,23 +161,41 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn mufasa(qop: Option<Qop<'static>>, uri: &'static str, nonce: &'static str) -> Request<'static> {
-        Request { method: "GET", uri, nonce, qop, body: b"" }
-    }
+    const ONCE: Qop<'static> = Qop { token: "auth", nc: "00000001" };
 
     #[test]
     fn rfc2617_section_3_5() {
         let ha1 = Algorithm::Md5.ha1("Mufasa", "testrealm@host.com", "Circle Of Life");
-        let qop = Qop { token: "auth", nc: "00000001", cnonce: "0a4f113b" };
-        let request = mufasa(Some(qop), "/dir/index.html", "dcd98b7102dd2f0e8b11d0f600bfb0c093");
+        let request = Request {
+            method: "GET",
+            uri: "/dir/index.html",
+            nonce: "dcd98b7102dd2f0e8b11d0f600bfb0c093",
+            qop: Some(ONCE),
+            cnonce: "0a4f113b",
+            body: b"",
+        };
         assert_eq!(request.response(Algorithm::Md5, &ha1), "6629fae49393a05397450978507c4ef1");
+        // The other forms, as computed with Python's hashlib.
+        for (qop, algorithm, response) in [
+            (None, Algorithm::Md5, "670fd8c2df070c60b045671b8b24ff02"),
+            (Some(ONCE), Algorithm::Md5Sess, "8e3825c57e897f5a0dec6c2d4e5059d0"),
+            (Some(Qop { token: "auth-int", ..ONCE }), Algorithm::Md5, "5e6610ecf9ba3017a4870ad48e3ad30b"),
+        ] {
+            let request = Request { qop, ..request };
+            assert_eq!(request.response(algorithm, &ha1), response, "{algorithm:?}");
+        }
     }
 
     #[test]
     fn rfc7616_section_3_9_1() {
-        let qop =
-            Qop { token: "auth", nc: "00000001", cnonce: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ" };
-        let request = mufasa(Some(qop), "/dir/index.html", "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v");
+        let request = Request {
+            method: "GET",
+            uri: "/dir/index.html",
+            nonce: "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",
+            qop: Some(ONCE),
+            cnonce: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
+            body: b"",
+        };
         for (algorithm, response) in [
             (Algorithm::Md5, "8ca523f5e9506fed4657c9700eebdbec"),
             (Algorithm::Sha256, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
@@ -150,6 +203,24 @@ mod tests {
             let ha1 = algorithm.ha1("Mufasa", "http-auth@example.org", "Circle of Life");
             assert_eq!(request.response(algorithm, &ha1), response);
         }
+    }
+
+    /// The names of RFC 7616 section 3.9.2, whose own response is wrong (erratum 4897); as Python's hashlib has it.
+    #[test]
+    fn sha_512_256() {
+        let ha1 = Algorithm::Sha512_256.ha1("J\u{e4}s\u{f8}n Doe", "api@example.org", "Secret, or not?");
+        let request = Request {
+            method: "GET",
+            uri: "/doe.json",
+            nonce: "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK",
+            qop: Some(ONCE),
+            cnonce: "NTg6RKcb9boFIAS3KrFK9BGeh+niz/sm",
+            body: b"",
+        };
+        assert_eq!(
+            request.response(Algorithm::Sha512_256, &ha1),
+            "7a4e1192babbba02e91182d2895bfdbf7adafc6e48d4e517ca301974843d840c"
+        );
     }
 
     #[test]

@@ -123,12 +123,17 @@ impl Server {
         }
         let (token, nc, cnonce) = (fields.get("qop"), fields.get("nc"), fields.get("cnonce"));
         let qop = match &token {
-            Some(token) => Some(Qop { token, nc: nc.as_deref()?, cnonce: cnonce.as_deref()? }),
+            Some(token) if ["auth", "auth-int"].contains(&token.as_str()) => {
+                Some(Qop { token, nc: nc.as_deref()? })
+            }
+            Some(_) => return None,
             None => None,
         };
+        let needs_cnonce = qop.is_some() || algorithm.is_session();
+        let cnonce = if needs_cnonce { cnonce.as_deref()? } else { "" };
         // An answer without qop counts nothing: it is good once.
         let count = qop.map_or(Some(1), |qop| u32::from_str_radix(qop.nc, 16).ok())?;
-        let request = Request { method, uri: &uri, nonce: &nonce, qop, body };
+        let request = Request { method, uri: &uri, nonce: &nonce, qop, cnonce, body };
         let expected = request.response(algorithm, &ha1(&username)?);
         let given = fields.get("response")?.to_ascii_lowercase();
         bool::from(expected.as_bytes().ct_eq(given.as_bytes())).then_some((username, nonce, count))
@@ -230,9 +235,9 @@ mod tests {
     fn an_answer_is_good_once_here_and_now() {
         let (mut server, now) = (server(), Instant::now());
         let mut client = client(&server, "secret", now);
-        let first = client.authorize("INVITE", "sip:a", "c").unwrap();
-        let second = client.authorize("INVITE", "sip:a", "c").unwrap();
-        let third = client.authorize("INVITE", "sip:a", "c").unwrap();
+        let first = client.authorize("INVITE", "sip:a", b"", "c").unwrap();
+        let second = client.authorize("INVITE", "sip:a", b"", "c").unwrap();
+        let third = client.authorize("INVITE", "sip:a", b"", "c").unwrap();
         let later = now + LIFETIME;
         for (header, method, source, at, verdict) in [
             (&first, "INVITE", THERE, now, Verdict::Stale),
@@ -250,7 +255,7 @@ mod tests {
     #[test]
     fn the_wrong_password_is_refused_even_with_an_old_nonce() {
         let (mut server, now) = (server(), Instant::now());
-        let header = client(&server, "wrong", now).authorize("INVITE", "sip:a", "c").unwrap();
+        let header = client(&server, "wrong", now).authorize("INVITE", "sip:a", b"", "c").unwrap();
         for at in [now, now + LIFETIME] {
             assert_eq!(server.verify(&header, "INVITE", b"", HERE, at, ha1), Verdict::Refused);
         }
@@ -270,7 +275,7 @@ mod tests {
         let (mut server, now) = (server(), Instant::now());
         server.max_used = 2;
         let answers: Vec<String> = (0..4)
-            .map(|_| client(&server, "secret", now).authorize("INVITE", "sip:a", "c").unwrap())
+            .map(|_| client(&server, "secret", now).authorize("INVITE", "sip:a", b"", "c").unwrap())
             .collect();
         for answer in &answers {
             assert_eq!(server.verify(answer, "INVITE", b"", HERE, now, ha1), accepted());
@@ -284,7 +289,7 @@ mod tests {
     #[test]
     fn a_nonce_of_another_key_is_stale() {
         let now = Instant::now();
-        let header = client(&server(), "secret", now).authorize("INVITE", "sip:a", "c").unwrap();
+        let header = client(&server(), "secret", now).authorize("INVITE", "sip:a", b"", "c").unwrap();
         let mut other = Server::new([8; 32], "sip.example.com", Algorithm::Sha256);
         assert_eq!(other.verify(&header, "INVITE", b"", HERE, now, ha1), Verdict::Stale);
     }
@@ -294,5 +299,69 @@ mod tests {
         let value = server().challenge(HERE, Instant::now(), true);
         assert!(value.starts_with("Digest realm=\"sip.example.com\", nonce=\"0.0."), "{value}");
         assert!(value.ends_with("\", algorithm=SHA-256, qop=\"auth\", stale=true"), "{value}");
+    }
+
+    const ALGORITHMS: [Algorithm; 6] = [
+        Algorithm::Md5,
+        Algorithm::Sha256,
+        Algorithm::Sha512_256,
+        Algorithm::Md5Sess,
+        Algorithm::Sha256Sess,
+        Algorithm::Sha512_256Sess,
+    ];
+
+    proptest::proptest! {
+        /// Whatever the names and the body, an answer of the client's is accepted, and only for what it was made.
+        #[test]
+        fn client_and_server_agree(
+            algorithm in 0..6_usize,
+            qop in 0..3_usize,
+            username in "\\PC{1,12}",
+            password in "\\PC{0,12}",
+            realm in "\\PC{0,12}",
+            body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+            requests in 1..4_usize,
+        ) {
+            let (algorithm, now) = (ALGORITHMS[algorithm], Instant::now());
+            let mut server = Server::new([7; 32], realm.clone(), algorithm);
+            let credentials = Credentials { username: username.clone(), password, realm: None, algorithm };
+            let ha1 = algorithm.ha1(&username, &realm, &credentials.password);
+            let lookup = |user: &str| (user == username).then(|| ha1.clone());
+            let mut client = Client::new(credentials);
+            let qop_text = [r#"qop="auth""#, r#"qop="auth-int""#, r#"x="none""#][qop];
+            let challenge = server.challenge(HERE, now, false).replace(r#"qop="auth""#, qop_text);
+            proptest::prop_assert!(client.challenged([challenge.as_str()].into_iter()));
+            // Without qop nothing is counted: the answer is good once.
+            for _ in 0..if qop == 2 { 1 } else { requests } {
+                let header = client.authorize("MESSAGE", "sip:a", &body, "c").unwrap();
+                let mut verify = |method: &str, body: &[u8]| {
+                    server.verify(&header, method, body, HERE, now, lookup)
+                };
+                proptest::prop_assert_eq!(verify("INVITE", &body), Verdict::Refused);
+                if qop == 1 {
+                    proptest::prop_assert_eq!(verify("MESSAGE", &[&body[..], b"x"].concat()), Verdict::Refused);
+                }
+                let accepted = Verdict::Accepted { username: username.clone() };
+                proptest::prop_assert_eq!(verify("MESSAGE", &body), accepted);
+                proptest::prop_assert_eq!(verify("MESSAGE", &body), Verdict::Stale);
+            }
+        }
+
+        /// An answer in which a letter or digit was changed is not accepted.
+        #[test]
+        fn a_changed_answer_is_not_accepted(at in 0..400_usize, letter in "[0-9a-z]") {
+            let (mut server, now) = (server(), Instant::now());
+            let header = client(&server, "secret", now).authorize("INVITE", "sip:a", b"", "c").unwrap();
+            let mut changed = header.clone().into_bytes();
+            let at = at % changed.len();
+            proptest::prop_assume!(changed[at].is_ascii_alphanumeric());
+            changed[at] = letter.as_bytes()[0];
+            let changed = String::from_utf8(changed).unwrap();
+            let verdict = server.verify(&changed, "INVITE", b"", HERE, now, ha1);
+            // Names are read without case, and the hash too.
+            if !changed.eq_ignore_ascii_case(&header) {
+                proptest::prop_assert_ne!(verdict, accepted());
+            }
+        }
     }
 }

@@ -32,11 +32,33 @@ impl Auth {
         client.challenged(response.headers(name))
     }
 
-    /// Header fields that answer what was asked so far.
-    pub fn headers(&mut self, method: &str, uri: &str, cnonce: &str) -> Vec<(&'static str, String)> {
+    /// Whether it answers with these credentials.
+    pub fn is_of(&self, credentials: Option<&Credentials>) -> bool {
+        self.credentials.as_ref() == credentials
+    }
+
+    /// Takes in a final response that may name the nonce to use next (RFC 7616 section 3.5).
+    pub fn settled(&mut self, response: &View<'_>) {
+        for (client, name) in
+            [(&mut self.www, "Authentication-Info"), (&mut self.proxy, "Proxy-Authentication-Info")]
+        {
+            if let (Some(client), Some(info)) = (client, response.header(name)) {
+                client.informed(info);
+            }
+        }
+    }
+
+    /// Header fields that answer what was asked so far. `body` is the request's.
+    pub fn headers(
+        &mut self,
+        method: &str,
+        uri: &str,
+        body: &[u8],
+        cnonce: &str,
+    ) -> Vec<(&'static str, String)> {
         [("Authorization", &mut self.www), ("Proxy-Authorization", &mut self.proxy)]
             .into_iter()
-            .filter_map(|(name, client)| Some((name, client.as_mut()?.authorize(method, uri, cnonce)?)))
+            .filter_map(|(name, client)| Some((name, client.as_mut()?.authorize(method, uri, body, cnonce)?)))
             .collect()
     }
 }

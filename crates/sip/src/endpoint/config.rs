@@ -21,6 +21,9 @@ pub struct Config {
     pub max_streams: usize,
     /// The longest message on a stream, in bytes.
     pub max_message: usize,
+    /// Requests longer than this, in bytes, take TCP where UDP was asked for, and UDP after all where TCP is
+    /// refused (RFC 3261 section 18.1.1). `None` leaves every request on the transport asked for.
+    pub max_datagram: Option<usize>,
     /// Whether 18x to incoming calls are acknowledged (RFC 3262). Where the caller requires it they always are.
     pub reliable: Reliable,
     /// The session timer asked of callers (RFC 4028). Without one, what a caller asks for is still done.
@@ -76,6 +79,7 @@ impl Default for Config {
             max_transactions: 100_000,
             max_streams: 10_000,
             max_message: 64 * 1024,
+            max_datagram: Some(1300),
             reliable: Reliable::Off,
             session_timer: None,
         }
@@ -109,7 +113,8 @@ pub struct Stats {
     pub retransmissions_out: u64,
     /// Datagrams and streams that held no SIP message.
     pub parse_errors: u64,
-    /// Requests of ours that got no final response in time (timers B and F).
+    /// Requests of ours that got no final response in time (timers B and F), and refusals of ours that got no ACK
+    /// (timer H).
     pub timeouts: u64,
     /// Messages that were SIP but were absorbed: stray responses, bad ACKs, and what no answer can reach.
     pub absorbed: u64,

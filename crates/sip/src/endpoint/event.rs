@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use crate::message::Message;
 use crate::reason::Reason;
-use crate::{LegId, Path, Replaces};
+use crate::{LegId, Path, Replaces, RequestId};
 
 /// What the driver tells the endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +30,15 @@ pub enum Input<'a> {
     SendFailed {
         /// The path of the [`Output::Send`].
         path: Path,
+        /// What went wrong, for people; may be empty.
+        reason: &'a str,
     },
 }
 
 /// What the endpoint tells the driver.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Send `bytes`. Over TCP the driver connects when there is no connection yet.
+    /// Send `bytes`. Over TCP and TLS the driver connects when there is no connection yet.
     Send {
         /// From where to where.
         path: Path,
@@ -48,11 +50,11 @@ pub enum Output {
         /// The connection.
         path: Path,
     },
-    /// Something happened to a leg.
+    /// Something happened to a leg or a request.
     Event(Event),
 }
 
-/// What happened to a leg.
+/// What happened to a leg, or to a request outside dialogs.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// An INVITE outside a dialog; 100 was sent.
@@ -158,6 +160,15 @@ pub enum Event {
         /// By whom and why.
         ended: Ended,
     },
+    /// What became of a [`request`](crate::Endpoint::request): its one final response, or none.
+    Response {
+        /// The request.
+        id: RequestId,
+        /// The final response, after challenges were answered; or why there is none: a time-out, or the transport.
+        result: Result<Message, FailureKind>,
+        /// What the transport said when it could not carry the request; else empty.
+        trouble: String,
+    },
     /// What [`end_saved`](crate::Endpoint::end_saved) was to end is over, or nobody answers for it.
     SavedEnded {
         /// Its Call-ID.
@@ -172,7 +183,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The final status, when one was received: 300 to 699.
     pub status: Option<u16>,
-    /// The reason phrase of that status; may be empty.
+    /// The reason phrase of that status, or what the transport said when it failed; may be empty.
     pub phrase: String,
     /// The Reason header that came with it.
     pub reason: Option<Reason>,

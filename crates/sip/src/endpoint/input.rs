@@ -95,6 +95,8 @@ impl Endpoint {
                 Purpose::Within { .. } => self.on_within_response(key, view, status, now),
                 Purpose::Settled => {}
                 Purpose::Bye(_) => self.on_bye_response(key, view, status, now),
+                Purpose::Outside(_) if status >= 200 => self.on_outside_response(key, view, now),
+                Purpose::Outside(_) => {}
             },
         }
         self.arm_client(key);

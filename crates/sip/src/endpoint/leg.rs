@@ -18,6 +18,7 @@ use crate::Path;
 use crate::dialog::Dialog;
 use crate::digest::Credentials;
 use crate::reason::Reason;
+use crate::sabotage::Part;
 use crate::timing::Timing;
 
 /// Names a leg. An id whose leg is gone stays harmless: verbs on it do nothing or return an error.
@@ -120,6 +121,8 @@ pub struct Calling {
     /// Whether any 101 to 199 came.
     pub provisional: bool,
     pub challenged: bool,
+    /// What the transport said when it could not carry the INVITE.
+    pub trouble: String,
     /// Who rings, by tag.
     pub forks: Vec<Early>,
 }
@@ -234,11 +237,12 @@ pub struct Unacked {
 
 impl Unacked {
     pub fn answer(path: Path, bytes: Bytes, cseq: u32, first: bool, timing: &Timing, now: Instant) -> Self {
-        Self { longest: timing.t2, first, ..Self::provisional(path, bytes, cseq, timing, now) }
+        let gives_up_at = timing.given_up(Part::AnswerGivesUp, now);
+        Self { longest: timing.t2, first, gives_up_at, ..Self::provisional(path, bytes, cseq, timing, now) }
     }
 
     pub fn provisional(path: Path, bytes: Bytes, number: u32, timing: &Timing, now: Instant) -> Self {
-        let (retransmit_at, gives_up_at) = (now + timing.t1, now + timing.lifetime());
+        let (retransmit_at, gives_up_at) = (now + timing.t1, timing.given_up(Part::ReliableGivesUp, now));
         let (interval, longest) = (timing.t1, timing.lifetime());
         Self { path, bytes, number, first: false, longest, interval, retransmit_at, gives_up_at }
     }
@@ -347,6 +351,9 @@ impl Legs {
             Some(tag) if leaving => drop(self.leaving.insert(tag)),
             Some(tag) => drop(self.leaving.remove(&tag)),
             None => {}
+        }
+        if self.leaving.is_empty() {
+            self.leaving.shrink_to_fit();
         }
     }
 

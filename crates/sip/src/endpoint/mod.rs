@@ -13,12 +13,14 @@ mod hash;
 mod in_dialog;
 mod input;
 mod leg;
+mod outside;
 mod refer;
 mod reliable;
 mod reoffer;
 mod reply;
 mod saved;
 mod session_timer;
+mod size;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -30,6 +32,7 @@ mod within;
 pub use config::{Config, Refresher, Reliable, SessionTimer, Stats};
 pub use event::{By, Ended, Event, Failure, FailureKind, Input, Output};
 pub use leg::{Invite, LegId};
+pub use outside::{Outside, RequestId};
 pub use saved::Saved;
 
 use crate::error::Error;
@@ -42,7 +45,9 @@ use crate::transaction::{ClientTransaction, Due, Kind};
 use crate::{Path, header, lex};
 use hash::Keyed;
 use leg::{Leg, Legs, State};
+use outside::Series;
 use reply::phrase;
+use size::UdpOnly;
 use timers::{Target, Timers};
 use transactions::{Client, ClientKey, Purpose, ServerId, Servers};
 
@@ -67,6 +72,8 @@ pub struct Endpoint {
     servers: Servers,
     streams: HashMap<Path, Framer, Keyed>,
     timers: Timers,
+    outside: Series,
+    udp_only: UdpOnly,
     outputs: VecDeque<Output>,
     stats: Stats,
 }
@@ -88,6 +95,8 @@ impl Endpoint {
             servers: Servers::new(hash),
             streams: HashMap::with_hasher(hash),
             timers: Timers::new(hash),
+            outside: Series::default(),
+            udp_only: UdpOnly::default(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -100,9 +109,12 @@ impl Endpoint {
             Input::Stream { path, bytes } => self.on_stream(path, bytes, now),
             Input::Closed { path } => {
                 self.streams.remove(&path);
-                self.fail_path(path, ClientTransaction::is_unanswered, now);
+                self.fail_path(path, "the connection was closed", ClientTransaction::is_unanswered, now);
             }
-            Input::SendFailed { path } => self.fail_path(path, ClientTransaction::is_pending, now),
+            Input::SendFailed { path, reason } => {
+                self.back_to_udp(path, now);
+                self.fail_path(path, reason, ClientTransaction::is_pending, now);
+            }
         }
     }
 
@@ -160,13 +172,13 @@ impl Endpoint {
                 let (path, request) = (client.transaction.path(), client.transaction.request().clone());
                 self.send_again(path, request);
             }
-            Due::TimedOut | Due::Finished => return self.end_client(key, FailureKind::Timeout, now),
+            Due::TimedOut | Due::Finished => return self.end_client(key, FailureKind::Timeout, "", now),
         }
         self.arm_client(key);
     }
 
     /// Ends a client transaction. A leg that still waits for it got no final response, or none it could read.
-    fn end_client(&mut self, key: ClientKey, kind: FailureKind, now: Instant) {
+    fn end_client(&mut self, key: ClientKey, kind: FailureKind, trouble: &str, now: Instant) {
         self.timers.set(Target::Client(key), None);
         let Some(client) = self.clients.remove(&key) else { return };
         if self.clients.is_empty() {
@@ -179,10 +191,11 @@ impl Endpoint {
                 let sent = kind != FailureKind::Transport
                     || !client.transaction.is_unanswered()
                     || !client.transaction.is_first_transmission(&self.timing);
-                self.fail_calling(leg, key, kind, sent, now);
+                self.fail_calling(leg, key, kind, sent, trouble, now);
                 self.saved_ended(orphan.map(|orphan| orphan.call_id));
             }
             Purpose::Bye(farewell) => self.bye_ended(&farewell),
+            Purpose::Outside(asked) => self.finish_outside(*asked, Err(kind), trouble),
             Purpose::Settled => {}
             purpose if client.transaction.is_pending() => self.fail_within(purpose, key, kind, now),
             Purpose::Reinvite { .. } | Purpose::Within { .. } => {}
@@ -190,13 +203,19 @@ impl Endpoint {
     }
 
     /// Fails the client transactions on `path` that are still `waiting`.
-    fn fail_path(&mut self, path: Path, waiting: impl Fn(&ClientTransaction) -> bool, now: Instant) {
+    fn fail_path(
+        &mut self,
+        path: Path,
+        trouble: &str,
+        waiting: impl Fn(&ClientTransaction) -> bool,
+        now: Instant,
+    ) {
         let on_path = |client: &Client| client.transaction.path() == path && waiting(&client.transaction);
         let mut failed: Vec<ClientKey> =
             self.clients.iter().filter(|(_, client)| on_path(client)).map(|(key, _)| *key).collect();
         failed.sort_unstable();
         for key in failed {
-            self.end_client(key, FailureKind::Transport, now);
+            self.end_client(key, FailureKind::Transport, trouble, now);
         }
     }
 
@@ -210,7 +229,10 @@ impl Endpoint {
                 }
             }
             Due::Nothing => {}
-            Due::TimedOut | Due::Finished => self.servers.remove(id),
+            due @ (Due::TimedOut | Due::Finished) => {
+                self.stats.timeouts += u64::from(due == Due::TimedOut);
+                self.servers.remove(id);
+            }
         }
         self.arm_server(id);
     }
@@ -228,7 +250,7 @@ impl Endpoint {
     fn on_answer_due(&mut self, id: LegId, now: Instant) {
         let Some(State::Established(call)) = self.legs.get_mut(id).map(|leg| &mut leg.state) else { return };
         let Some(unacked) = &mut call.unacked else { return };
-        if unacked.is_given_up(now) && !broken(Part::AnswerGivesUp) {
+        if unacked.is_given_up(now) {
             let (by, reason) = match call.hang_up.take() {
                 Some(reason) => (By::Local, reason),
                 None => (By::NoAck, None),

@@ -141,7 +141,7 @@ impl Endpoint {
     pub(super) fn on_reliable_due(&mut self, leg: LegId, now: Instant) {
         let Ok(Incoming { reliably, .. }) = self.incoming_mut(leg) else { return };
         let Some((unacked, _)) = &mut reliably.unacked else { return };
-        if unacked.is_given_up(now) && !broken(Part::ReliableGivesUp) {
+        if unacked.is_given_up(now) {
             self.finish_incoming(leg, 504, &[], now);
             return self.end(leg, By::NoAck, None, now);
         }

@@ -18,7 +18,10 @@ use crate::method::Method;
 use crate::sabotage::{Part, broken};
 
 /// The most often an offer is made again because it met another.
-const MAX_TRIES: u8 = 8;
+const MAX_TRIES: u8 = 32;
+
+/// The most often it is made again because it may have been overtaken.
+const MAX_OVERTAKEN: u8 = 3;
 
 /// The longest Retry-After of a 500 that is waited for, in seconds: those of an overlap are below
 /// (RFC 3261 section 14.2).
@@ -188,6 +191,8 @@ impl Endpoint {
                 // A whole second more: two that wait for each other must not come at the same moment.
                 Some(Duration::from_secs(seconds.into()) + wait / 4)
             }
+            // A request sent later overtook it: its CSeq had become old.
+            (500, None) if ours.tries < MAX_OVERTAKEN && !broken(Part::TooEarlyRetry) => Some(wait),
             // It takes re-INVITE but no UPDATE.
             (405 | 501, _) if ours.refresh && ours.method == Method::Update => {
                 usage.allows_update = false;

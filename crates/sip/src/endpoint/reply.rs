@@ -88,7 +88,7 @@ fn stamped(via: &Via<'_>, path: &Path) -> String {
 /// asked for that and at the port of sent-by if not (RFC 3261 section 18.2.2, RFC 3581 section 4). `maddr` is
 /// left alone: it would let anybody aim our answers at a third party.
 fn response_path(via: &Via<'_>, path: Path) -> Path {
-    if path.transport == Transport::Tcp || via.params.get("rport").is_some() {
+    if path.transport != Transport::Udp || via.params.get("rport").is_some() {
         return path;
     }
     Path { remote: SocketAddr::new(path.remote.ip(), via.port.unwrap_or(5060)), ..path }

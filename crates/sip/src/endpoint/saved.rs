@@ -143,7 +143,7 @@ impl Endpoint {
             lost: Vec::new(),
             orphan: Some(Box::new(orphan)),
         };
-        self.clients.insert(key, Client { transaction, purpose });
+        self.clients.insert(key, Client { transaction, purpose, over_udp: None });
         self.cancel_invite(key, reason, now);
         Ok(())
     }
@@ -211,8 +211,8 @@ fn write_path(path: &Path) -> String {
 fn read_path(text: &str) -> Option<Path> {
     let mut words = text.split(' ');
     let (transport, local, remote) = (words.next()?, words.next()?, words.next()?);
-    let known = [Transport::Udp, Transport::Tcp];
+    let known = [Transport::Udp, Transport::Tcp, Transport::Tls];
     let transport = known.into_iter().find(|known| known.token().eq_ignore_ascii_case(transport))?;
     let address = |text: &str| text.parse::<SocketAddr>().ok();
-    Some(Path { transport, local: address(local)?, remote: address(remote)? })
+    Some(Path::new(transport, address(local)?, address(remote)?))
 }

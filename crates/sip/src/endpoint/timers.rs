@@ -30,6 +30,10 @@ impl Timers {
             Some(at) => self.due.insert(target, at),
             None => self.due.remove(&target),
         };
+        if self.due.is_empty() {
+            // Memory goes back after a burst.
+            self.due.shrink_to_fit();
+        }
         if old == at {
             return;
         }

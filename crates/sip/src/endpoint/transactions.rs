@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::LegId;
 use super::auth::Auth;
 use super::hash::Keyed;
+use super::outside::Asked;
 use super::saved::Orphan;
 use super::within::Request;
 use crate::Path;
@@ -51,6 +52,8 @@ impl ClientKey {
 pub struct Client {
     pub transaction: ClientTransaction,
     pub purpose: Purpose,
+    /// The same request over UDP, when only its size made it take TCP.
+    pub over_udp: Option<Box<(Path, Bytes)>>,
 }
 
 pub enum Purpose {
@@ -71,6 +74,8 @@ pub enum Purpose {
     Settled,
     /// The leg is gone already; the dialog stays to answer a challenge.
     Bye(Box<Farewell>),
+    /// A request outside dialogs, whose user waits for the response.
+    Outside(Box<Asked>),
 }
 
 /// The ACK of one 2xx; of several when the INVITE was forked.

@@ -82,6 +82,7 @@ impl Endpoint {
             trying: false,
             provisional: false,
             challenged: false,
+            trouble: String::new(),
             forks: Vec::new(),
         };
         let state = State::Calling(Box::new(calling));
@@ -116,8 +117,9 @@ impl Endpoint {
         purpose: Purpose,
         now: Instant,
     ) {
+        let (path, request, over_udp) = self.by_size(path, request, now);
         let transaction = ClientTransaction::new(kind, path, request.clone(), &self.timing, now);
-        self.clients.insert(key, Client { transaction, purpose });
+        self.clients.insert(key, Client { transaction, purpose, over_udp });
         self.arm_client(key);
         self.send(path, request);
     }
@@ -263,7 +265,7 @@ impl Endpoint {
         }
         let goes_on = match status {
             401 | 407 => auth.challenged(view),
-            420 | 421 | 422 => oblige(&mut calling.invite, status, view),
+            420..=422 => oblige(&mut calling.invite, status, view),
             _ => false,
         };
         if !goes_on || calling.tries >= MAX_TRIES {
@@ -284,11 +286,13 @@ impl Endpoint {
         key: ClientKey,
         kind: FailureKind,
         sent: bool,
+        trouble: &str,
         now: Instant,
     ) {
         let Some(calling) = self.calling(leg).filter(|calling| calling.transaction == key) else { return };
         let kind = if matches!(calling.cancel, Cancel::No) { kind } else { FailureKind::Canceled };
         let sent = sent || calling.challenged;
+        trouble.clone_into(&mut calling.trouble);
         self.fail(leg, kind, sent, None, now);
     }
 
@@ -296,12 +300,13 @@ impl Endpoint {
     fn fail(&mut self, id: LegId, kind: FailureKind, sent: bool, response: Option<&View<'_>>, now: Instant) {
         let Some(calling) = self.calling(id) else { return };
         let (provisional, challenged) = (calling.provisional, calling.challenged);
+        let trouble = std::mem::take(&mut calling.trouble);
         self.remove_leg(id, now);
         let refusal = response.filter(|view| view.status().is_some_and(|status| status >= 300));
         let failure = Failure {
             kind,
             status: refusal.and_then(View::status),
-            phrase: refusal.map(|view| view.reason().to_owned()).unwrap_or_default(),
+            phrase: refusal.map_or(trouble, |view| view.reason().to_owned()),
             reason: refusal.and_then(|view| Reason::most_telling(view.values(Name::Reason))),
             retry_after_s: refusal.and_then(retry_after),
             contacts: refusal.map(contacts).unwrap_or_default(),
@@ -362,7 +367,7 @@ impl Endpoint {
         let cseq = dialog.next_cseq();
         let path = dialog.next_hop(|path| self.streams.contains_key(path));
         let mut builder = dialog.request("BYE", &dialog::via(&path, &key.branch()), cseq);
-        for (name, value) in auth.headers("BYE", dialog.request_uri(), &cnonce) {
+        for (name, value) in auth.headers("BYE", dialog.request_uri(), b"", &cnonce) {
             builder = builder.header(name, &value);
         }
         let request = builder
@@ -475,7 +480,7 @@ fn write_invite(leg: &mut Leg, cnonce: &str, user_agent: &str) -> Option<Bytes> 
         .header("Call-ID", call_id)
         .header("CSeq", &format!("{cseq} INVITE"))
         .header("Contact", &dialog::contact(invite.contact_user.as_deref(), &invite.path));
-    for (name, value) in auth.headers("INVITE", &invite.request_uri, cnonce) {
+    for (name, value) in auth.headers("INVITE", &invite.request_uri, &invite.body, cnonce) {
         builder = builder.header(name, &value);
     }
     builder = builder.header("Allow", ALLOW).header("Accept", SDP).header("User-Agent", user_agent);

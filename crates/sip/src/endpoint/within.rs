@@ -94,7 +94,7 @@ impl Endpoint {
         if matches!(method, Method::Invite | Method::Update) {
             builder = builder.header("Allow", ALLOW).header("Supported", "timer");
         }
-        for (name, value) in auth.headers(method.as_str(), dialog.request_uri(), &cnonce) {
+        for (name, value) in auth.headers(method.as_str(), dialog.request_uri(), &request.body, &cnonce) {
             builder = builder.header(name, &value);
         }
         builder = request.headers.iter().fold(builder, |builder, (name, value)| builder.header(name, value));

@@ -23,7 +23,7 @@ pub enum Due {
     Nothing,
     /// Send the message it keeps again.
     Retransmit,
-    /// No final response came (timers B and F).
+    /// No final response came (timers B and F), or no ACK (timer H).
     TimedOut,
     /// It has nothing left to do.
     Finished,
@@ -43,7 +43,7 @@ mod testing {
         Timing { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) };
 
     pub fn path(transport: Transport) -> Path {
-        Path { transport, local: ([192, 0, 2, 1], 5060).into(), remote: ([192, 0, 2, 2], 5060).into() }
+        Path::new(transport, ([192, 0, 2, 1], 5060).into(), ([192, 0, 2, 2], 5060).into())
     }
 
     /// Lets a transaction live on its own: when it acts, in ms from `start`, and how it ends.

@@ -111,7 +111,9 @@ impl ServerTransaction {
                 self.expires_at = None;
                 return Due::Nothing;
             }
-            return Due::Finished;
+            // Nobody acknowledged a refusal (timer H).
+            let is_unacked = self.kind == Kind::Invite && self.state == State::Completed;
+            return if is_unacked { Due::TimedOut } else { Due::Finished };
         }
         if self.retransmit_at.is_none_or(|at| at > now) {
             return Due::Nothing;
@@ -171,11 +173,8 @@ mod tests {
         ] {
             let mut transaction = answered(kind, transport, status, now);
             assert_eq!(transaction.response().is_some(), keeps, "{kind:?} {status}");
-            assert_eq!(
-                life(&mut transaction, now),
-                (wakes, Due::Finished),
-                "{kind:?} {transport:?} {status}"
-            );
+            let end = if status == 486 { Due::TimedOut } else { Due::Finished };
+            assert_eq!(life(&mut transaction, now), (wakes, end), "{kind:?} {transport:?} {status}");
         }
     }
 

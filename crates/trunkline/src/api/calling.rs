@@ -18,7 +18,8 @@ use super::body::{self, Asked, OnceJson, Segment};
 use super::calls;
 use super::reply::{self, store_failed};
 use super::{Api, UPLOAD_LIMIT};
-use crate::originate::{Order, Ordered, Step, originate};
+use crate::flow::Step;
+use crate::originate::{Order, Ordered, originate};
 use crate::refused::Refused;
 use crate::store::{CallFilter, CallRow};
 

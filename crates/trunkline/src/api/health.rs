@@ -41,7 +41,13 @@ pub(super) async fn metrics(State(api): State<Api>, request: Request) -> Result<
     if !near && !Caller::from_request_parts(&mut parts, &api).await?.0.operator {
         return Err(Refused::new(403, "operator_only", "Only an operator's key may read the metrics."));
     }
-    crate::metrics::refresh(&api.app.switch.status());
+    let app = &api.app;
+    crate::metrics::refresh(&app.switch.status());
+    for account in app.store.accounts() {
+        for trunk in app.store.trunks(account.id) {
+            crate::metrics::refresh_trunk(&trunk, &app.upkeep.known(trunk.id), app.switch.load(trunk.id));
+        }
+    }
     let text = api.app.metrics.render();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

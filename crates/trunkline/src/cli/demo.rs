@@ -7,7 +7,8 @@ use super::call::recording_path;
 use super::say;
 use crate::app::{self, App};
 use crate::config::Config;
-use crate::originate::{Order, Step, originate};
+use crate::flow::Step;
+use crate::originate::{Order, originate};
 use crate::progress::{Follow, Narrator};
 use crate::refused::Refused;
 

@@ -48,7 +48,7 @@ pub(super) async fn run(config: &Config) -> ExitCode {
         Some(client) => trunks(&client, &mut found).await,
         None => {
             ports(config, &mut found);
-            config.provider.iter().map(|it| ("provider".to_owned(), it.host.clone(), it.port)).collect()
+            config.provider.iter().map(|it| ("provider".to_owned(), it.host.clone(), it.port())).collect()
         }
     };
     for (name, host, port) in trunks {

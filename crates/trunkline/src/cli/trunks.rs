@@ -1,4 +1,4 @@
-//! `trunkline trunks`: adds, lists and removes SIP providers.
+//! `trunkline trunks`: adds, changes, tests, lists and removes SIP providers.
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::{say, table};
@@ -20,6 +20,29 @@ pub(super) enum Command {
     #[command(after_help = "Example (asks for the password):\n  trunkline trunks add acme --host \
                             sip.example.com --username 4915 --password-file - --caller-id +12025550100 --default")]
     Add(Box<Add>),
+    /// Change a trunk
+    #[command(
+        after_help = "Example:\n  trunkline trunks set acme channels=10 calls_per_second=1 codecs=pcma,pcmu \
+                            session_timer.enabled=false\nAn empty value goes back to none: proxy="
+    )]
+    Set {
+        /// Its name or id
+        name: String,
+        /// What to change: host, port, transport, username, digest, number_form, prefix, caller_id, priority,
+        /// enabled, or a setting (see the API's TrunkSettings)
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = change)]
+        changes: Vec<Change>,
+    },
+    /// Show a trunk with its settings, registration and health
+    Show {
+        /// Its name or id
+        name: String,
+    },
+    /// Try a trunk step by step: DNS, connection, OPTIONS, REGISTER. Nobody is called
+    Test {
+        /// Its name or id
+        name: String,
+    },
     /// List the trunks
     List,
     /// Remove a trunk; calls on it go on
@@ -42,11 +65,11 @@ pub(super) struct Add {
     /// The provider's host name or address
     #[arg(long)]
     host: String,
-    /// The provider's SIP port
-    #[arg(long, default_value_t = 5060, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    /// The provider's SIP port [default: 5060, over tls 5061]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
     /// How SIP travels
-    #[arg(long, default_value = "udp", value_parser = ["udp", "tcp"])]
+    #[arg(long, default_value = "udp", value_parser = ["udp", "tcp", "tls"])]
     transport: String,
     /// The user name the provider gave you
     #[arg(long)]
@@ -72,6 +95,85 @@ pub(super) struct Add {
     /// Let calls go out through it unless they name another
     #[arg(long)]
     default: bool,
+    /// A setting, such as register=true, channels=10 or codecs=pcma,pcmu; may be given more than once
+    #[arg(long, value_name = "KEY=VALUE", value_parser = change)]
+    set: Vec<Change>,
+}
+
+/// One `KEY=VALUE`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Change {
+    key: String,
+    value: Value,
+}
+
+/// Fields of the trunk itself; every other key is one of its settings.
+const FIELDS: &[&str] = &[
+    "host",
+    "port",
+    "transport",
+    "username",
+    "digest",
+    "number_form",
+    "prefix",
+    "caller_id",
+    "priority",
+    "enabled",
+];
+/// Keys whose value is text, whatever it looks like.
+const TEXTS: &[&str] = &[
+    "host",
+    "transport",
+    "username",
+    "digest",
+    "number_form",
+    "prefix",
+    "caller_id",
+    "proxy",
+    "request_domain",
+    "from_domain",
+    "realm",
+    "inbound_number_form",
+    "identity",
+    "privacy",
+    "dtmf",
+    "srtp",
+    "reliable_provisional",
+    "session_timer.refresher",
+];
+
+fn change(text: &str) -> Result<Change, String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE, such as channels=10")?;
+    let key = key.trim().trim_start_matches("settings.").to_owned();
+    let value = match value.trim() {
+        "" => Value::Null,
+        list if key == "codecs" => list.split(',').map(str::trim).collect::<Value>(),
+        text if TEXTS.contains(&key.as_str()) => text.into(),
+        // The server says what it expected where this is neither a number nor true or false.
+        text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+    };
+    Ok(Change { key, value })
+}
+
+/// The changes as the API takes them: fields, and settings in their own object.
+fn document(changes: Vec<Change>) -> Map<String, Value> {
+    let (mut fields, mut settings) = (Map::new(), Map::new());
+    for Change { key, value } in changes {
+        match key.split_once('.') {
+            _ if FIELDS.contains(&key.as_str()) => drop(fields.insert(key, value)),
+            Some((outer, inner)) => {
+                let outer = settings.entry(outer).or_insert_with(|| json!({}));
+                if let Value::Object(outer) = outer {
+                    outer.insert(inner.to_owned(), value);
+                }
+            }
+            None => drop(settings.insert(key, value)),
+        }
+    }
+    if !settings.is_empty() {
+        fields.insert("settings".into(), settings.into());
+    }
+    fields
 }
 
 pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
@@ -79,16 +181,29 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
     match command {
         Command::Add(add) => {
             let password = add.password_file.as_deref().map(password).transpose()?;
-            let order = json!({
+            let mut order = json!({
                 "name": add.name, "host": add.host, "port": add.port, "transport": add.transport,
                 "username": add.username, "password": password, "digest": add.digest,
                 "number_form": add.number_form, "prefix": add.prefix, "caller_id": add.caller_id,
                 "priority": add.priority, "default": add.default,
             });
+            if let Value::Object(order) = &mut order {
+                order.extend(document(add.set));
+            }
             client.ask(Method::POST, &["v1", "trunks"], Some(&order)).await?;
             let default = if add.default { " and is the default" } else { "" };
             say(&format!("{} is added{default}.", add.name));
         }
+        Command::Set { name, changes } => {
+            let change = Value::Object(document(changes));
+            client.ask(Method::PATCH, &["v1", "trunks", &name], Some(&change)).await?;
+            say(&format!("{name} is changed."));
+        }
+        Command::Show { name } => {
+            let trunk = client.ask(Method::GET, &["v1", "trunks", &name], None).await?;
+            say(&serde_json::to_string_pretty(&trunk)?);
+        }
+        Command::Test { name } => return test(&client, &name).await,
         Command::List => {
             let list = client.ask(Method::GET, &["v1", "trunks"], None).await?;
             let rows: Vec<_> =
@@ -106,6 +221,22 @@ pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<Exi
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn test(client: &Client, name: &str) -> anyhow::Result<ExitCode> {
+    let tried = client.ask(Method::POST, &["v1", "trunks", name, "test"], None).await?;
+    let text = |step: &Value, key: &str| step.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    for step in tried.get("steps").and_then(Value::as_array).into_iter().flatten() {
+        let ok = step.get("ok").and_then(Value::as_bool) == Some(true);
+        let ms = step.get("ms").and_then(Value::as_u64).unwrap_or_default();
+        let word = if ok { "ok" } else { "FAILED" };
+        say(&format!("{:<9} {word:<6} {ms:>5} ms  {}", text(step, "step"), text(step, "detail")));
+        if !ok {
+            say(&format!("{:26}Try: {}", "", text(step, "hint")));
+        }
+    }
+    let ok = tried.get("ok").and_then(Value::as_bool) == Some(true);
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn row(trunk: &Value) -> Vec<String> {
@@ -154,4 +285,36 @@ fn password(file: &Path) -> anyhow::Result<String> {
 /// Whether the terminal shows what is typed; where it cannot be told, it does.
 fn echo(on: bool) {
     let _ = std::process::Command::new("stty").arg(if on { "echo" } else { "-echo" }).status();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_become_the_apis_document() {
+        let texts = [
+            "host=sip.example.com",
+            "port=5070",
+            "prefix=00",
+            "channels=10",
+            "calls_per_second=0.5",
+            "codecs=pcma, g722",
+            "realm=1234",
+            "settings.register=true",
+            "session_timer.enabled=false",
+            "session_timer.expires_s=900",
+            "proxy=",
+        ];
+        let changes = texts.iter().map(|text| change(text).unwrap()).collect();
+        let expected = json!({
+            "host": "sip.example.com", "port": 5070, "prefix": "00",
+            "settings": {
+                "channels": 10, "calls_per_second": 0.5, "codecs": ["pcma", "g722"], "realm": "1234", "register": true,
+                "session_timer": { "enabled": false, "expires_s": 900 }, "proxy": null,
+            },
+        });
+        assert_eq!(Value::Object(document(changes)), expected);
+        assert!(change("channels").is_err());
+    }
 }

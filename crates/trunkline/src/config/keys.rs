@@ -78,6 +78,16 @@ pub(super) const KEYS: &[Key] = &[
         (first >= 1024 && last > first.next_multiple_of(2)).then(|| c.rtp_ports = first..=last)
     }),
     Key::new("external_ip", "an IP address", |c, v| v.parse().ok().map(|ip| c.external_ip = Some(ip))),
+    Key::new(
+        "dns_servers",
+        "IP addresses with or without a port, such as [\"9.9.9.9\", \"127.0.0.1:5300\"]",
+        |c, v| {
+            let one = |v: &str| v.parse().ok().or_else(|| Some(SocketAddr::new(v.parse().ok()?, 53)));
+            let list: Option<Vec<SocketAddr>> = v.split(',').map(|v| one(v.trim())).collect();
+            list.map(|list| c.dns_servers = list)
+        },
+    ),
+    Key::new("tls_ca_file", "a PEM file", |c, v| put(&mut c.tls_ca_file, Some(v.into()))),
     Key::new("sip_domain", TEXT, |c, v| word(v).map(|v| c.sip_domain = v)),
     Key::new("public_url", HTTP, |c, v| http(v).map(|v| c.public_url = Some(v))),
     Key::new("demo", BOOLEAN, |c, v| boolean(&mut c.demo, v)),
@@ -152,12 +162,12 @@ pub(super) const KEYS: &[Key] = &[
     .alias("SIP_PROVIDER_HOST"),
     Key::new("provider.port", "a port from 1 to 65535", |c, v| {
         let port = v.parse().ok().filter(|port| *port != 0)?;
-        put(&mut provider(c).port, port)
+        put(&mut provider(c).port, Some(port))
     })
     .alias("SIP_PROVIDER_PORT"),
-    Key::new("provider.transport", "udp or tcp", |c, v| {
+    Key::new("provider.transport", "udp, tcp or tls", |c, v| {
         let transport = v.to_ascii_lowercase();
-        ["udp", "tcp"].contains(&&*transport).then(|| provider(c).transport = transport)
+        ["udp", "tcp", "tls"].contains(&&*transport).then(|| provider(c).transport = transport)
     })
     .alias("SIP_TRANSPORT"),
     Key::new("provider.username", TEXT, |c, v| word(v).map(|v| provider(c).username = Some(v)))
@@ -170,6 +180,35 @@ pub(super) const KEYS: &[Key] = &[
         word(v).map(|v| provider(c).caller_id = Some(v))
     })
     .alias("SIP_CALLER_ID"),
+    Key::new("provider.proxy", "a host or host:port, without sip:", |c, v| setting(c, "proxy", v.into()))
+        .alias("SIP_OUTBOUND_PROXY"),
+    Key::new("provider.request_domain", "a domain or IP address", |c, v| {
+        setting(c, "request_domain", v.into())
+    }),
+    Key::new("provider.from_domain", "a domain or IP address", |c, v| setting(c, "from_domain", v.into()))
+        .alias("SIP_FROM_DOMAIN"),
+    Key::new("provider.realm", "a digest realm", |c, v| setting(c, "realm", v.into())).alias("SIP_REALM"),
+    Key::new("provider.register", BOOLEAN, |c, v| {
+        let mut register = false;
+        boolean(&mut register, v)?;
+        setting(c, "register", register.into())
+    })
+    .alias("SIP_REGISTER"),
+    Key::new("provider.ping_s", "seconds from 5 to 3600", |c, v| {
+        setting(c, "ping_s", v.parse::<u32>().ok()?.into())
+    }),
+    Key::new("provider.identity", "from, pai or rpid", |c, v| setting(c, "identity", v.into())),
+    Key::new("provider.codecs", "a list of pcmu, pcma, g722, opus", |c, v| {
+        setting(c, "codecs", v.split(',').map(str::trim).collect())
+    }),
+    Key::new("provider.dtmf", "rfc4733, info or inband", |c, v| setting(c, "dtmf", v.into())),
+    Key::new("provider.srtp", "none, optional or required", |c, v| setting(c, "srtp", v.into())),
+    Key::new("provider.channels", "a number from 1 to 100000", |c, v| {
+        setting(c, "channels", v.parse::<u32>().ok()?.into())
+    }),
+    Key::new("provider.calls_per_second", "a number from 0.01 to 1000", |c, v| {
+        setting(c, "calls_per_second", v.parse::<f32>().ok()?.into())
+    }),
     Key::new("speech.engine", "auto, flite, espeak, google or openai", |c, v| {
         let engine = match v {
             "auto" => EngineChoice::Auto,
@@ -285,6 +324,15 @@ fn near(given: &str, known: impl Iterator<Item = String>) -> Option<String> {
 
 fn provider(config: &mut Config) -> &mut Provider {
     config.provider.get_or_insert_default()
+}
+
+/// Sets one of the provider's trunk settings; what depends on its other keys is checked once all are read.
+fn setting(config: &mut Config, key: &str, value: serde_json::Value) -> Option<()> {
+    let provider = provider(config);
+    let settings = provider.settings.changed(&serde_json::Map::from_iter([(key.to_owned(), value)])).ok()?;
+    // As if over TLS and with a user name, which may come later.
+    settings.check("tls", Some("-")).ok()?;
+    put(&mut provider.settings, settings)
 }
 
 fn secret(text: &str) -> Secret {

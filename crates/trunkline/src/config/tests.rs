@@ -48,7 +48,7 @@ fn the_template_lists_every_key_with_its_default() {
     assert_eq!(sorted(listed), sorted(names));
     // Only the host is missing for the provider's defaults to make one.
     let with_provider = load(&set, &[("SIP_PROVIDER_HOST", "sip.example.com")]).unwrap();
-    let provider = Provider { host: "sip.example.com".into(), ..Provider::default() };
+    let provider = Provider { host: "sip.example.com".into(), port: Some(5060), ..Provider::default() };
     assert_eq!(with_provider, Config { provider: Some(provider), ..Config::default() });
 }
 
@@ -88,7 +88,7 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.speech.engine, EngineChoice::Flite);
     assert_eq!(config.speech.google_api_key.as_ref().unwrap().expose(), "new");
     let provider = config.provider.clone().unwrap();
-    assert_eq!((&*provider.host, provider.port, &*provider.transport), ("sip.example.net", 5070, "tcp"));
+    assert_eq!((&*provider.host, provider.port(), &*provider.transport), ("sip.example.net", 5070, "tcp"));
     assert!(!format!("{config:?}").contains("geheim"));
 }
 
@@ -129,6 +129,12 @@ fn what_makes_no_sense_is_refused() {
         ("TRUNKLINE_WEBHOOK_ATTEMPTS", &["0", "101", "many"]),
         ("TRUNKLINE_LOG", &["trunkline=loud"]),
         ("TRUNKLINE_LOG_FORMAT", &["xml"]),
+        ("TRUNKLINE_PROVIDER_PROXY", &["sip:example.com", "example.com:0"]),
+        ("TRUNKLINE_PROVIDER_CODECS", &["g729", "pcmu,pcmu"]),
+        ("TRUNKLINE_PROVIDER_PING_S", &["1", "often"]),
+        ("TRUNKLINE_PROVIDER_CHANNELS", &["0", "many"]),
+        ("TRUNKLINE_PROVIDER_CALLS_PER_SECOND", &["0", "fast"]),
+        ("SIP_REGISTER", &["yes"]),
         ("SIP_PROVIDER_HOST", &["sip:example.com", "example.com:5060", "a b"]),
         ("SIP_TRANSPORT", &["sctp"]),
         ("TRUNKLINE_SPEECH_ENGINE", &["festival"]),
@@ -164,4 +170,26 @@ fn a_trunk_outside_needs_more_than_loopback() {
     insta::assert_snapshot!(config.check(["sip.example.com"]).unwrap_err(), @"trunk sip.example.com is outside this machine, but sip_listen (TRUNKLINE_SIP_LISTEN) is 127.0.0.1:5060, which only this machine can reach; set sip_listen (TRUNKLINE_SIP_LISTEN) to 0.0.0.0:5060 (SIP and RTP both bind its address)");
     let everywhere = Config { sip_listen: "0.0.0.0:5060".parse().unwrap(), ..Config::default() };
     assert!(everywhere.check(["sip.example.com"]).is_ok());
+}
+
+#[test]
+fn the_provider_has_settings_that_go_together() {
+    let host = ("SIP_PROVIDER_HOST", "sip.example.com");
+    let set = [
+        host,
+        ("SIP_TRANSPORT", "tls"),
+        ("SIP_USERNAME", "me"),
+        ("SIP_REGISTER", "1"),
+        ("TRUNKLINE_PROVIDER_SRTP", "required"),
+        ("TRUNKLINE_PROVIDER_CODECS", "pcma, pcmu"),
+    ];
+    let provider = load("[provider]\nchannels = 4\ncalls_per_second = 0.5", &set).unwrap().provider.unwrap();
+    let settings = &provider.settings;
+    assert_eq!((provider.port(), settings.register, settings.channels), (5061, true, Some(4)));
+    assert_eq!(settings.calls_per_second, Some(0.5));
+    assert_eq!(settings.codecs, [crate::trunk::CodecName::Pcma, crate::trunk::CodecName::Pcmu]);
+    let error = |set: &[(&str, &str)]| load("", set).unwrap_err().to_string();
+    let plain = error(&[host, ("TRUNKLINE_PROVIDER_SRTP", "required")]);
+    assert!(plain.contains("settings.srtp") && plain.contains("transport to tls"), "{plain}");
+    assert!(error(&[host, ("SIP_REGISTER", "1")]).contains("username"));
 }

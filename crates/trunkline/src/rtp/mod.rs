@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use media::sdp::Negotiated;
-use media::{Clip, Setup, Stats};
+use media::{Clip, Rules, Setup, Stats};
 use mio::Waker;
 
 pub use ear::Heard;
@@ -30,7 +30,10 @@ const COMMANDS: usize = 8192;
 /// Events waiting for whoever runs the calls.
 const EVENTS: usize = 65_536;
 
-/// Names one leg's media for as long as the process lives.
+/// The most media loops: what fits into a [`MediaId`]'s low bits.
+const MOST_LOOPS: usize = 256;
+
+/// Names one leg's media for as long as the process lives; its low byte is the loop it lives on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct MediaId(u64);
 
@@ -42,8 +45,13 @@ pub(crate) enum Command {
     Play { id: MediaId, item: u32, clip: Clip },
     Pause { id: MediaId, item: u32, length: Duration },
     Stop { id: MediaId },
+    Digits { id: MediaId, item: u32, digits: String },
     Echo { id: MediaId },
-    Close { id: MediaId },
+    Info { id: MediaId, digit: char, ms: u16 },
+    Record { id: MediaId, item: u32, rules: Rules, path: PathBuf, file: String },
+    StopRecord { id: MediaId, item: u32 },
+    PauseRecording { id: MediaId, pause: bool },
+    Join { one: MediaId, other: MediaId },
     Exit,
 }
 
@@ -52,8 +60,23 @@ pub(crate) enum Command {
 pub enum Event {
     /// Something happened in the session.
     Session(MediaId, media::Event),
+    /// A recording of its own is whole: the leg, the recording's id, and how it went.
+    Recorded(MediaId, u32, Box<Segment>),
     /// The session is over: its figures, what the ear heard, and how much was recorded.
     Closed(MediaId, Box<Closed>),
+}
+
+/// How a recording of its own went.
+#[derive(Debug, Default)]
+pub struct Segment {
+    /// The file's name.
+    pub file: String,
+    /// Its length in ms; none where there is no file.
+    pub ms: Option<u64>,
+    /// `silence`, `key`, `limit` or `stopped`.
+    pub why: &'static str,
+    /// Why it is missing or short, where it is.
+    pub error: Option<String>,
 }
 
 /// The last word about one leg's media.
@@ -94,6 +117,8 @@ pub struct Media {
 
 struct Loop {
     commands: Sender<Command>,
+    /// Legs to close. Never full, so that no port is lost: each leg is closed once.
+    closing: Sender<MediaId>,
     waker: Waker,
 }
 
@@ -107,15 +132,16 @@ impl Media {
     pub fn start(address: IpAddr, range: RangeInclusive<u16>, cpus: usize) -> io::Result<Self> {
         let recorder = recorder::start()?;
         let mut loops = Vec::new();
-        for n in 0..cpus.saturating_sub(1).max(1) {
+        for n in 0..cpus.saturating_sub(1).clamp(1, MOST_LOOPS) {
             let poll = mio::Poll::new()?;
             let waker = Waker::new(poll.registry(), run::WAKER)?;
             let (commands, receiver) = bounded(COMMANDS);
+            let (closing, to_close) = unbounded();
             let recorder = recorder.clone();
             thread::Builder::new()
                 .name(format!("media-{n}"))
-                .spawn(move || run::Loop::new(poll, receiver, recorder).run())?;
-            loops.push(Loop { commands, waker });
+                .spawn(move || run::Loop::new(poll, receiver, to_close, recorder).run())?;
+            loops.push(Loop { commands, closing, waker });
         }
         Ok(Self {
             loops: loops.into(),
@@ -132,8 +158,19 @@ impl Media {
     /// Binds a pair of ports for one leg and gives them to a loop. The port returned is RTP's; RTCP is the
     /// next one. Nothing is sent before [`Self::start_session`].
     pub fn open(&self, sink: &Sink) -> io::Result<(MediaId, u16)> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open_on(n, n % self.loops.len().max(1) as u64, sink)
+    }
+
+    /// As [`Self::open`], on the loop of `other`, so that both can be joined.
+    pub fn open_beside(&self, other: MediaId, sink: &Sink) -> io::Result<(MediaId, u16)> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open_on(n, other.0 % MOST_LOOPS as u64, sink)
+    }
+
+    fn open_on(&self, n: u64, on: u64, sink: &Sink) -> io::Result<(MediaId, u16)> {
         let Socket { rtp, rtcp, port } = self.ports.bind()?;
-        let id = MediaId(self.next.fetch_add(1, Ordering::Relaxed));
+        let id = MediaId(n * MOST_LOOPS as u64 + on);
         self.send(id, Command::Open { id, rtp, rtcp, sink: sink.clone() }).map_err(io::Error::other)?;
         Ok((id, port))
     }
@@ -169,14 +206,54 @@ impl Media {
         self.send(id, Command::Stop { id })
     }
 
+    /// Queues digits; where they cannot be sent, [`media::Event::Played`] says that they were not.
+    pub fn digits(&self, id: MediaId, item: u32, digits: String) -> Result<(), Overloaded> {
+        self.send(id, Command::Digits { id, item, digits })
+    }
+
+    /// A digit that came in a SIP INFO request.
+    pub fn info(&self, id: MediaId, digit: char, ms: u16) -> Result<(), Overloaded> {
+        self.send(id, Command::Info { id, digit, ms })
+    }
+
+    /// Records what is heard into a file of its own, mono; [`Event::Recorded`] brings `item` and the file's name back.
+    pub fn record(
+        &self,
+        id: MediaId,
+        item: u32,
+        rules: Rules,
+        path: PathBuf,
+        file: String,
+    ) -> Result<(), Overloaded> {
+        self.send(id, Command::Record { id, item, rules, path, file })
+    }
+
+    /// Ends that recording.
+    pub fn stop_record(&self, id: MediaId, item: u32) -> Result<(), Overloaded> {
+        self.send(id, Command::StopRecord { id, item })
+    }
+
+    /// Records silence in the place of both sides, or sound again.
+    pub fn pause_recording(&self, id: MediaId, pause: bool) -> Result<(), Overloaded> {
+        self.send(id, Command::PauseRecording { id, pause })
+    }
+
+    /// Lets two legs of one loop hear one another, until either is closed.
+    pub fn join(&self, one: MediaId, other: MediaId) -> Result<(), Overloaded> {
+        self.send(one, Command::Join { one, other })
+    }
+
     /// From now on sends back what is heard.
     pub fn echo(&self, id: MediaId) -> Result<(), Overloaded> {
         self.send(id, Command::Echo { id })
     }
 
     /// Ends the session; [`Event::Closed`] follows.
-    pub fn close(&self, id: MediaId) -> Result<(), Overloaded> {
-        self.send(id, Command::Close { id })
+    pub fn close(&self, id: MediaId) {
+        if let Some(one) = self.loop_of(id) {
+            let _ = one.closing.send(id);
+            let _ = one.waker.wake();
+        }
     }
 
     /// Ends the loops; recordings are closed first.
@@ -188,10 +265,14 @@ impl Media {
     }
 
     fn send(&self, id: MediaId, command: Command) -> Result<(), Overloaded> {
-        let one = self.loops.get(id.0 as usize % self.loops.len().max(1)).ok_or(Overloaded)?;
+        let one = self.loop_of(id).ok_or(Overloaded)?;
         match one.commands.try_send(command) {
             Ok(()) => one.waker.wake().map_err(|_| Overloaded),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Overloaded),
         }
+    }
+
+    fn loop_of(&self, id: MediaId) -> Option<&Loop> {
+        self.loops.get(usize::try_from(id.0 % MOST_LOOPS as u64).ok()?)
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Recorder;
 
-use super::{Closed, Event, MediaId, Sink};
+use super::{Closed, Event, MediaId, Segment, Sink};
 
 /// Messages waiting for the disk, about one a second for each recording; beyond, sound is dropped and the
 /// recording says so.
@@ -17,10 +17,28 @@ const QUEUE: usize = 16_384;
 /// Samples a second in ms: 8 kHz.
 const FRAMES_A_MS: u64 = 8;
 
+/// A file being written: a leg's recording, or one of its segments.
+pub(super) type Track = (MediaId, Option<u32>);
+
 enum Message {
-    Open(MediaId, PathBuf),
-    Frames(MediaId, Vec<i16>),
-    End(MediaId, Box<Closed>, Sink),
+    Open(Track, PathBuf),
+    Frames(Track, Vec<i16>),
+    End(Track, Told, Sink),
+}
+
+/// What is told once a file is whole.
+pub(super) enum Told {
+    Closed(Box<Closed>),
+    Segment(Box<Segment>),
+}
+
+impl Told {
+    pub(super) fn event(self, (id, item): Track) -> Event {
+        match self {
+            Told::Closed(closed) => Event::Closed(id, closed),
+            Told::Segment(segment) => Event::Recorded(id, item.unwrap_or_default(), segment),
+        }
+    }
 }
 
 /// The way to the recording thread.
@@ -36,24 +54,20 @@ pub(super) fn start() -> io::Result<Disk> {
 
 impl Disk {
     /// Begins a file; false when the disk is too far behind.
-    pub(super) fn open(&self, id: MediaId, path: PathBuf) -> bool {
-        self.0.try_send(Message::Open(id, path)).is_ok()
+    pub(super) fn open(&self, track: Track, path: PathBuf) -> bool {
+        self.0.try_send(Message::Open(track, path)).is_ok()
     }
 
-    /// Appends interleaved stereo; false when the disk is too far behind and the sound is lost.
-    pub(super) fn frames(&self, id: MediaId, frames: Vec<i16>) -> bool {
-        self.0.try_send(Message::Frames(id, frames)).is_ok()
+    /// Appends samples, interleaved stereo for a leg's recording, mono for a segment; false when the disk is too far
+    /// behind and the sound is lost.
+    pub(super) fn frames(&self, track: Track, frames: Vec<i16>) -> bool {
+        self.0.try_send(Message::Frames(track, frames)).is_ok()
     }
 
     /// Finishes the file, then tells `sink`. Gives both back when the queue is full.
-    pub(super) fn end(
-        &self,
-        id: MediaId,
-        closed: Box<Closed>,
-        sink: Sink,
-    ) -> Result<(), (Box<Closed>, Sink)> {
-        self.0.try_send(Message::End(id, closed, sink)).map_err(|full| match full.into_inner() {
-            Message::End(_, closed, sink) => (closed, sink),
+    pub(super) fn end(&self, track: Track, told: Told, sink: Sink) -> Result<(), (Told, Sink)> {
+        self.0.try_send(Message::End(track, told, sink)).map_err(|full| match full.into_inner() {
+            Message::End(_, told, sink) => (told, sink),
             Message::Open(..) | Message::Frames(..) => unreachable!("only an End was offered"),
         })
     }
@@ -62,40 +76,46 @@ impl Disk {
 type Open = Result<Recorder<BufWriter<File>>, String>;
 
 fn write(messages: &Receiver<Message>) {
-    let mut open: HashMap<MediaId, Open> = HashMap::new();
+    let mut open: HashMap<Track, Open> = HashMap::new();
     for message in messages {
         match message {
-            Message::Open(id, path) => {
+            Message::Open(track, path) => {
                 let file = File::create_new(&path).map(BufWriter::new).map_err(|e| e.to_string());
                 let recorder = file.and_then(|file| {
-                    Recorder::new(file).map_err(|e| {
+                    let recorder = if track.1.is_some() { Recorder::mono(file) } else { Recorder::new(file) };
+                    recorder.map_err(|e| {
                         // Without even a header (a full disk) nothing in it could ever be played.
                         let _ = std::fs::remove_file(&path);
                         e.to_string()
                     })
                 });
-                open.insert(id, recorder);
+                open.insert(track, recorder);
             }
-            Message::Frames(id, frames) => {
-                let Some(entry) = open.get_mut(&id) else { continue };
+            Message::Frames(track, frames) => {
+                let Some(entry) = open.get_mut(&track) else { continue };
                 let Ok(recorder) = entry else { continue };
                 if let Err(error) = recorder.write(&frames).and_then(|()| recorder.flush()) {
                     *entry = Err(error.to_string());
                 }
             }
-            Message::End(id, mut closed, sink) => {
-                let finished =
-                    open.remove(&id).map(|entry| entry.and_then(|r| r.finish().map_err(|e| e.to_string())));
+            Message::End(track, mut told, sink) => {
+                let finished = open
+                    .remove(&track)
+                    .map(|entry| entry.and_then(|r| r.finish().map_err(|e| e.to_string())));
+                let (length, failed) = match &mut told {
+                    Told::Closed(closed) => (&mut closed.recorded_ms, &mut closed.recording_error),
+                    Told::Segment(segment) => (&mut segment.ms, &mut segment.error),
+                };
                 match finished {
-                    Some(Ok(frames)) => closed.recorded_ms = Some(frames / FRAMES_A_MS),
+                    Some(Ok(frames)) => *length = Some(frames / FRAMES_A_MS),
                     Some(Err(error)) => {
                         tracing::error!(%error, "a recording could not be written");
-                        closed.recording_error = Some(error);
+                        *failed = Some(error);
                     }
                     None => {}
                 }
                 // The reader drains this queue in every wake-up; waiting for it costs no packet.
-                let _ = sink.events.send(Event::Closed(id, closed));
+                let _ = sink.events.send(told.event(track));
                 let _ = sink.waker.wake();
             }
         }

@@ -3,22 +3,23 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::UdpSocket as StdSocket;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, TrySendError};
-use media::{Pacer, Session};
+use media::{Pacer, Rules, Session, Why};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use super::ear::Ear;
-use super::recorder::Disk;
-use super::{Closed, Command, Event, MediaId, Sink};
+use super::recorder::{Disk, Told};
+use super::{Closed, Command, Event, MediaId, Segment, Sink};
 
 /// The token of the loop's waker.
 pub(super) const WAKER: Token = Token(usize::MAX);
 /// How long a port stays bound after its call, so that a new call cannot inherit stray audio.
-const DRAIN: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(3);
 /// Recorded samples gathered before they go to the disk: one second of stereo.
 const CHUNK: usize = 16_000;
 /// Packets read from one socket before the next one has its turn.
@@ -31,6 +32,7 @@ const NTP_OFFSET: u64 = 2_208_988_800;
 pub(super) struct Loop {
     poll: Poll,
     commands: Receiver<Command>,
+    closing: Receiver<MediaId>,
     disk: Disk,
     legs: Slab<Leg>,
     by_id: HashMap<MediaId, usize>,
@@ -42,6 +44,8 @@ pub(super) struct Loop {
     unread: Vec<usize>,
     packet: [u8; 2048],
     out: [u8; 1500],
+    /// What a joined leg heard in its last ticks, for the other one.
+    heard: Vec<i16>,
     exit: bool,
 }
 
@@ -54,13 +58,29 @@ struct Leg {
     ear: Option<Box<Ear>>,
     recording: bool,
     lost_chunks: u32,
+    /// The leg it is joined with.
+    peer: Option<usize>,
+    segment: Option<Take>,
+}
+
+/// A recording of its own under way.
+struct Take {
+    item: u32,
+    file: String,
+    lost_chunks: u32,
 }
 
 impl Loop {
-    pub(super) fn new(poll: Poll, commands: Receiver<Command>, disk: Disk) -> Self {
+    pub(super) fn new(
+        poll: Poll,
+        commands: Receiver<Command>,
+        closing: Receiver<MediaId>,
+        disk: Disk,
+    ) -> Self {
         Self {
             poll,
             commands,
+            closing,
             disk,
             legs: Slab::new(),
             by_id: HashMap::new(),
@@ -70,6 +90,7 @@ impl Loop {
             unread: Vec::new(),
             packet: [0; 2048],
             out: [0; 1500],
+            heard: Vec::with_capacity(MOST_TICKS as usize * media::FRAME),
             exit: false,
         }
     }
@@ -101,8 +122,15 @@ impl Loop {
                     self.receive(event.token().0, now);
                 }
             }
+            // Counted first: whatever was said about a leg before it was to close is obeyed before.
+            let closing = self.closing.len();
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command, now);
+            }
+            for id in self.closing.try_iter().take(closing).collect::<Vec<_>>() {
+                if let Some(key) = self.by_id.get(&id).copied() {
+                    self.close(key, now);
+                }
             }
             self.tick(now);
             while self.draining.front().is_some_and(|(at, _)| *at <= now) {
@@ -127,10 +155,12 @@ impl Loop {
                 let Some((key, leg)) = key(&id).and_then(|key| Some((key, self.legs.get_mut(key)?))) else {
                     return;
                 };
-                leg.recording = recording.is_some_and(|path| self.disk.open(id, path));
+                leg.recording = recording.is_some_and(|path| self.disk.open((id, None), path));
                 leg.ear = ear.then(|| Box::new(Ear::new()));
-                leg.session = Some(Box::new(Session::new(*setup, now)));
-                self.pacer.insert(key);
+                let mut session = Box::new(Session::new(*setup, now));
+                session.live(leg.peer.is_some());
+                leg.session = Some(session);
+                self.pacer.insert(key, now);
             }
             Command::Update { id, negotiated } => {
                 if let Some(session) = self.session(id) {
@@ -157,9 +187,32 @@ impl Loop {
                     session.echo(true);
                 }
             }
-            Command::Close { id } => {
+            Command::Digits { id, item, digits } => self.press(id, item, &digits, now),
+            Command::Info { id, digit, ms } => {
+                if let Some(session) = self.session(id) {
+                    session.info(digit, ms, now);
+                }
+            }
+            Command::Record { id, item, rules, path, file } => {
                 if let Some(key) = key(&id) {
-                    self.close(key, now);
+                    self.record(key, item, rules, path, file);
+                }
+            }
+            Command::StopRecord { id, item } => {
+                let leg = key(&id).and_then(|key| self.legs.get_mut(key));
+                let leg = leg.filter(|leg| leg.segment.as_ref().is_some_and(|take| take.item == item));
+                if let Some(session) = leg.and_then(|leg| leg.session.as_deref_mut()) {
+                    session.stop_segment();
+                }
+            }
+            Command::PauseRecording { id, pause } => {
+                if let Some(session) = self.session(id) {
+                    if pause { session.pause_recording() } else { session.resume_recording() }
+                }
+            }
+            Command::Join { one, other } => {
+                if let (Some(one), Some(other)) = (key(&one), key(&other)) {
+                    self.join(one, other);
                 }
             }
             Command::Exit => self.exit = true,
@@ -168,6 +221,48 @@ impl Loop {
 
     fn session(&mut self, id: MediaId) -> Option<&mut Session> {
         self.legs.get_mut(*self.by_id.get(&id)?)?.session.as_deref_mut()
+    }
+
+    fn press(&mut self, id: MediaId, item: u32, digits: &str, now: Instant) {
+        let Some(leg) = self.by_id.get(&id).and_then(|key| self.legs.get_mut(*key)) else { return };
+        let Some(session) = leg.session.as_deref_mut() else { return };
+        if let Err(error) = session.digits(item, digits, now) {
+            tracing::info!(%error, "digits were not sent");
+            let (id, sink) = (leg.id, leg.sink.clone());
+            self.tell(sink, Event::Session(id, media::Event::Played { id: item, whole: false }));
+        }
+    }
+
+    fn record(&mut self, key: usize, item: u32, rules: Rules, path: PathBuf, file: String) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let Some(session) = leg.session.as_deref_mut() else { return };
+        let track = (leg.id, Some(item));
+        let lost_chunks = u32::from(!self.disk.open(track, path));
+        session.record_segment(item, rules);
+        leg.segment = Some(Take { item, file, lost_chunks });
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        for (key, peer) in [(one, other), (other, one)] {
+            if let Some(leg) = self.legs.get_mut(key) {
+                leg.peer = Some(peer);
+                if let Some(session) = leg.session.as_deref_mut() {
+                    session.live(true);
+                }
+            }
+        }
+    }
+
+    /// Lets the other side of a joined leg hear nothing any more.
+    fn part(&mut self, key: usize) {
+        let peer = self.legs.get_mut(key).and_then(|leg| leg.peer.take());
+        let Some(peer) = peer.and_then(|peer| self.legs.get_mut(peer)) else { return };
+        if peer.peer == Some(key) {
+            peer.peer = None;
+            if let Some(session) = peer.session.as_deref_mut() {
+                session.live(false);
+            }
+        }
     }
 
     fn open(&mut self, id: MediaId, rtp: StdSocket, rtcp: StdSocket, sink: Sink) {
@@ -181,7 +276,18 @@ impl Loop {
         if let Err(error) = registered {
             tracing::error!(%error, "an RTP socket cannot be watched");
         }
-        entry.insert(Leg { id, rtp, rtcp, sink, session: None, ear: None, recording: false, lost_chunks: 0 });
+        entry.insert(Leg {
+            id,
+            rtp,
+            rtcp,
+            sink,
+            session: None,
+            ear: None,
+            recording: false,
+            lost_chunks: 0,
+            peer: None,
+            segment: None,
+        });
         self.by_id.insert(id, key);
     }
 
@@ -209,7 +315,7 @@ impl Loop {
 
     fn tick(&mut self, now: Instant) {
         let ntp = ntp_now();
-        let Self { legs, pacer, disk, untold, out, .. } = self;
+        let Self { legs, pacer, disk, untold, out, heard, .. } = self;
         pacer.due(now, |key, ticks| {
             let Some(leg) = legs.get_mut(key) else { return };
             let Some(session) = leg.session.as_deref_mut() else { return };
@@ -223,19 +329,35 @@ impl Loop {
                 if let Some(ear) = leg.ear.as_deref_mut() {
                     ear.listen(session.heard());
                 }
+                if leg.peer.is_some() {
+                    heard.extend_from_slice(session.heard());
+                }
             }
             if let Some(send) = session.poll_rtcp(now, ntp, out) {
                 let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
                 let _ = socket.send_to(out.get(..send.len).unwrap_or_default(), send.to);
             }
+            if session.segment().len() >= CHUNK {
+                save_segment(leg.id, &mut leg.segment, session, disk);
+            }
             while let Some(event) = session.poll_event() {
-                tell(untold, leg.sink.clone(), Event::Session(leg.id, event));
+                if let media::Event::Recorded { why, .. } = event {
+                    save_segment(leg.id, &mut leg.segment, session, disk);
+                    end_segment(leg.id, leg.segment.take(), why, disk, &leg.sink, untold);
+                } else {
+                    tell(untold, leg.sink.clone(), Event::Session(leg.id, event));
+                }
             }
             if leg.recording && session.recorded().len() >= CHUNK {
-                let kept = disk.frames(leg.id, session.recorded().to_vec());
+                let kept = disk.frames((leg.id, None), session.recorded().to_vec());
                 leg.lost_chunks += u32::from(!kept);
                 session.clear_recorded();
             }
+            let peer = leg.peer.and_then(|peer| legs.get_mut(peer)?.session.as_deref_mut());
+            if let Some(peer) = peer {
+                peer.feed(heard);
+            }
+            heard.clear();
         });
     }
 
@@ -245,16 +367,26 @@ impl Loop {
             return;
         }
         self.pacer.remove(key);
+        self.part(key);
+        let Some(leg) = self.legs.get_mut(key) else { return };
         let mut closed = Box::new(Closed::default());
+        let mut had_segment = false;
         if let Some(mut session) = leg.session.take() {
             if let Some(send) = session.close(&mut self.out) {
                 let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
                 let _ = socket.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
             }
+            had_segment = leg.segment.is_some();
+            if let Some(take) = leg.segment.take() {
+                session.stop_segment();
+                let mut take = Some(take);
+                save_segment(leg.id, &mut take, &mut session, &self.disk);
+                end_segment(leg.id, take, Why::Stopped, &self.disk, &leg.sink, &mut self.untold);
+            }
             closed.stats = session.stats();
             closed.heard = leg.ear.take().map(|ear| ear.heard());
             if leg.recording {
-                leg.lost_chunks += u32::from(!self.disk.frames(leg.id, session.recorded().to_vec()));
+                leg.lost_chunks += u32::from(!self.disk.frames((leg.id, None), session.recorded().to_vec()));
             }
         }
         if leg.lost_chunks > 0 {
@@ -263,9 +395,10 @@ impl Loop {
         }
         let (id, sink) = (leg.id, leg.sink.clone());
         self.draining.push_back((now + DRAIN, key));
-        if leg.recording {
-            if let Err((closed, sink)) = self.disk.end(id, closed, sink) {
-                self.tell(sink, Event::Closed(id, closed));
+        // Behind what the recorder still has to tell of this leg.
+        if leg.recording || had_segment {
+            if let Err((told, sink)) = self.disk.end((id, None), Told::Closed(closed), sink) {
+                self.tell(sink, told.event((id, None)));
             }
         } else {
             self.tell(sink, Event::Closed(id, closed));
@@ -274,6 +407,39 @@ impl Loop {
 
     fn tell(&mut self, sink: Sink, event: Event) {
         tell(&mut self.untold, sink, event);
+    }
+}
+
+/// Hands over what a recording of its own has gathered.
+fn save_segment(id: MediaId, take: &mut Option<Take>, session: &mut Session, disk: &Disk) {
+    if let Some(take) = take {
+        let kept = disk.frames((id, Some(take.item)), session.segment().to_vec());
+        take.lost_chunks += u32::from(!kept);
+    }
+    session.clear_segment();
+}
+
+/// Finishes the file of a recording of its own, which is then told of.
+fn end_segment(
+    id: MediaId,
+    take: Option<Take>,
+    why: Why,
+    disk: &Disk,
+    sink: &Sink,
+    untold: &mut VecDeque<(Sink, Event)>,
+) {
+    let Some(Take { item, file, lost_chunks }) = take else { return };
+    let why = match why {
+        Why::Silence => "silence",
+        Why::Key(_) => "key",
+        Why::Max => "limit",
+        Why::Stopped => "stopped",
+    };
+    let error = (lost_chunks > 0).then(|| format!("the disk was too slow: {lost_chunks} parts are missing"));
+    let track = (id, Some(item));
+    let segment = Box::new(Segment { file, ms: None, why, error });
+    if let Err((told, sink)) = disk.end(track, Told::Segment(segment), sink.clone()) {
+        tell(untold, sink, told.event(track));
     }
 }
 

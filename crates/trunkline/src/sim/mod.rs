@@ -23,7 +23,7 @@ use sip::digest::{Server, Verdict};
 use callee::{Action, Callee};
 pub use callee::{Manner, TABLE};
 
-use crate::endpoint::{Endpoint, Listen};
+use crate::endpoint::{Endpoint, Listen, Trust};
 use crate::id::Id;
 use crate::rtp::{self, Heard, Media, MediaId};
 use crate::secret::Secret;
@@ -62,7 +62,8 @@ impl Network {
         let config =
             sip::Config { user_agent: "trunkline simulated network".into(), ..sip::Config::default() };
         let listen = Listen { address: listen, external: None, tcp: false };
-        let endpoint = Endpoint::bind(listen, config, random()?, poll.registry().try_clone()?, SIP)?;
+        let endpoint =
+            Endpoint::bind(listen, config, Trust::none(), random()?, poll.registry().try_clone()?, SIP)?;
         let address = endpoint.address();
         let password = hex::encode(random::<16>()?);
         let exit = Arc::new(AtomicBool::new(false));
@@ -274,7 +275,7 @@ impl Carrier {
         let codecs = vec![Codec::Pcmu, Codec::Pcma];
         let local = Local::new(address, port, codecs, u64::from(port));
         let (answer, negotiated) = media::sdp::answer(&call.offer, &local).map_err(|_| {
-            let _ = self.media.close(id);
+            self.media.close(id);
             488_u16
         })?;
         call.media = Some((id, local));
@@ -302,7 +303,7 @@ impl Carrier {
     fn ended(&mut self, leg: LegId) {
         self.timers.set(leg, None);
         if let Some(Call { media: Some((id, _)), .. }) = self.calls.remove(&leg) {
-            let _ = self.media.close(id);
+            self.media.close(id);
         }
     }
 }

@@ -168,11 +168,12 @@ impl Store {
 fn provided(provider: &Provider, trunk: TrunkRow) -> TrunkRow {
     TrunkRow {
         host: provider.host.clone(),
-        port: provider.port,
+        port: provider.port(),
         transport: provider.transport.clone(),
         username: provider.username.clone(),
         password: provider.password.clone(),
         caller_id: provider.caller_id.clone(),
+        settings: provider.settings.clone(),
         enabled: true,
         ..trunk
     }

@@ -15,6 +15,7 @@ use super::*;
 use crate::config::Provider;
 use crate::secret::Secret;
 use crate::time::now_ms;
+use crate::trunk::TrunkSettings;
 
 fn master() -> MasterKey {
     MasterKey::parse(&"a1".repeat(32)).unwrap()
@@ -224,7 +225,14 @@ async fn trunks(url: &str) {
     assert!(sealed.starts_with("v1:") && !sealed.contains("pa55"), "{sealed}");
 
     assert_eq!(Refused::from(store.create_trunk(new("first")).await.unwrap_err()).code, "trunk_exists");
-    let changed = TrunkRow { name: "renamed".into(), password: None, priority: -3, ..second.clone() };
+    let settings = TrunkSettings {
+        proxy: Some("edge.example.com:5070".into()),
+        calls_per_second: Some(0.5),
+        register: true,
+        ..TrunkSettings::default()
+    };
+    let changed =
+        TrunkRow { name: "renamed".into(), password: None, priority: -3, settings, ..second.clone() };
     assert!(store.update_trunk(&changed).await.unwrap());
     assert_eq!(start(url).await.trunk(None, second.id), Some(changed));
     assert!(!store.update_trunk(&TrunkRow { id: Id::new().unwrap(), ..first.clone() }).await.unwrap());
@@ -247,6 +255,12 @@ async fn trunks(url: &str) {
         NewTrunk { prefix: Some("9;drop".into()), ..new("x") },
         NewTrunk { caller_id: Some("\"x\" <sip:y>".into()), ..new("x") },
         NewTrunk { username: Some("a\r\nb".into()), ..new("x") },
+        NewTrunk { settings: TrunkSettings { channels: Some(0), ..TrunkSettings::default() }, ..new("x") },
+        NewTrunk {
+            username: None,
+            settings: TrunkSettings { register: true, ..TrunkSettings::default() },
+            ..new("x")
+        },
     ];
     for trunk in bad {
         assert_eq!(
@@ -258,6 +272,14 @@ async fn trunks(url: &str) {
     assert!(store.create_trunk(NewTrunk { host: "[2001:db8::1]".into(), ..new("v6") }).await.is_ok());
     let v6 = store.trunks(1)[0].id;
     store.delete_trunk(None, v6).await.unwrap();
+
+    // A row from before there were settings.
+    let old = store.create_trunk(new("old")).await.unwrap();
+    let set =
+        |text: &'static str| sqlx::query("UPDATE trunks SET settings = $1 WHERE name = 'old'").bind(text);
+    set("{}").execute(&store.0.writes).await.unwrap();
+    assert_eq!(start(url).await.trunk(None, old.id).unwrap().settings, TrunkSettings::default());
+    store.delete_trunk(None, old.id).await.unwrap();
 }
 
 async fn provider(url: &str) {
@@ -279,8 +301,12 @@ async fn provider(url: &str) {
         ..NewTrunk::default()
     };
     let own = store.create_trunk(own).await.unwrap();
-    let given =
-        Provider { host: "sip2.example.com".into(), port: 5070, password: Some(secret("two")), ..given };
+    let given = Provider {
+        host: "sip2.example.com".into(),
+        port: Some(5070),
+        password: Some(secret("two")),
+        ..given
+    };
     store.set_provider(Some(&given)).await.unwrap();
     let trunk = first(0);
     assert_eq!(

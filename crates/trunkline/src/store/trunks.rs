@@ -6,11 +6,12 @@ use call::TrunkKind;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::{MasterKey, OPERATOR, Store, StoreError, id_of, parsed};
+use super::{MasterKey, OPERATOR, Store, StoreError, id_of, json, parsed};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::time::now_ms;
+use crate::trunk::TrunkSettings;
 
 /// The name of the trunk that the settings make.
 pub(super) const FROM_SETTINGS: &str = "provider";
@@ -30,7 +31,7 @@ pub struct TrunkRow {
     pub host: String,
     /// SIP port, 1 to 65535.
     pub port: u16,
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp` or `tls`.
     pub transport: String,
     /// User name of the digest.
     pub username: Option<String>,
@@ -50,6 +51,8 @@ pub struct TrunkRow {
     pub is_default: bool,
     /// Whether it may be used.
     pub enabled: bool,
+    /// How it wants to be spoken to.
+    pub settings: TrunkSettings,
     /// Unix ms.
     pub created_at: i64,
 }
@@ -80,7 +83,7 @@ impl TrunkRow {
         Some(sip::digest::Credentials {
             username: self.username.clone()?,
             password: self.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default(),
-            realm: None,
+            realm: self.settings.realm.clone(),
             algorithm: match self.digest.as_str() {
                 "sha-256" => sip::digest::Algorithm::Sha256,
                 _ => sip::digest::Algorithm::Md5,
@@ -108,6 +111,7 @@ pub struct NewTrunk {
     pub priority: i32,
     pub is_default: bool,
     pub enabled: bool,
+    pub settings: TrunkSettings,
 }
 
 impl Default for NewTrunk {
@@ -129,6 +133,7 @@ impl Default for NewTrunk {
             priority: 10,
             is_default: false,
             enabled: true,
+            settings: TrunkSettings::default(),
         }
     }
 }
@@ -152,6 +157,7 @@ impl NewTrunk {
             priority: self.priority,
             is_default: self.is_default,
             enabled: self.enabled,
+            settings: self.settings,
             created_at: now_ms(),
         })
     }
@@ -196,6 +202,7 @@ pub(super) fn from_row(row: &AnyRow, master: &MasterKey) -> Result<TrunkRow, Sto
         priority: priority.try_into().map_err(|_| StoreError::Value { field: "trunks.priority" })?,
         is_default: row.try_get::<i64, _>("is_default")? != 0,
         enabled: row.try_get::<i64, _>("enabled")? != 0,
+        settings: parsed(row, "settings", json)?,
         created_at: row.try_get("created_at")?,
     })
 }
@@ -210,15 +217,17 @@ pub(super) async fn put(
         let others = "UPDATE trunks SET is_default = 0 WHERE account = $1 AND id <> $2";
         sqlx::query(others).bind(trunk.account).bind(trunk.id.to_string()).execute(&mut *connection).await?;
     }
+    let settings =
+        serde_json::to_string(&trunk.settings).map_err(|_| StoreError::Value { field: "trunks.settings" })?;
     let seal = |password: &Secret| master.seal(password, &place(trunk.account, trunk.id));
     let upsert = "INSERT INTO trunks (id, account, name, kind, host, port, transport, username, password, digest, \
-                  number_form, prefix, caller_id, priority, is_default, enabled, created_at) \
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+                  number_form, prefix, caller_id, priority, is_default, enabled, created_at, settings) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
                   ON CONFLICT (id) DO UPDATE SET name = excluded.name, kind = excluded.kind, host = excluded.host, \
                   port = excluded.port, transport = excluded.transport, username = excluded.username, \
                   password = excluded.password, digest = excluded.digest, number_form = excluded.number_form, \
                   prefix = excluded.prefix, caller_id = excluded.caller_id, priority = excluded.priority, \
-                  is_default = excluded.is_default, enabled = excluded.enabled";
+                  is_default = excluded.is_default, enabled = excluded.enabled, settings = excluded.settings";
     sqlx::query(upsert)
         .bind(trunk.id.to_string())
         .bind(trunk.account)
@@ -237,6 +246,7 @@ pub(super) async fn put(
         .bind(i64::from(trunk.is_default))
         .bind(i64::from(trunk.enabled))
         .bind(trunk.created_at)
+        .bind(settings)
         .execute(connection)
         .await?;
     Ok(())
@@ -322,7 +332,7 @@ fn check(trunk: &TrunkRow) -> Result<(), Refused> {
         return refuse("The port must be from 1 to 65535.".into());
     }
     let words: [(&str, &str, &[&str]); 3] = [
-        ("transport", &trunk.transport, &["udp", "tcp"]),
+        ("transport", &trunk.transport, &["udp", "tcp", "tls"]),
         ("digest", &trunk.digest, &["md5", "sha-256"]),
         ("number form", &trunk.number_form, &["+e164", "e164", "national", "as-given"]),
     ];
@@ -344,5 +354,5 @@ fn check(trunk: &TrunkRow) -> Result<(), Refused> {
     if !quiet(username) || !quiet(password) {
         return refuse("User name and password have at most 256 bytes and no control characters.".into());
     }
-    Ok(())
+    trunk.settings.check(&trunk.transport, trunk.username.as_deref()).or_else(refuse)
 }

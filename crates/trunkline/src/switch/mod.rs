@@ -3,28 +3,45 @@
 //! One thread owns the SIP sockets, the calls and their timers; it decides nothing, it obeys `Call`. The
 //! rest of the process talks to it through one bounded queue.
 
+mod admission;
+mod describe;
+mod dialing;
+mod ending;
 mod entry;
 mod legs;
+mod live;
 mod run;
+mod saved;
+mod sound;
+mod turns;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use mio::{Token, Waker};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::endpoint::{Endpoint, Listen};
+pub use admission::Slot;
+pub use live::Live;
+pub use turns::Load;
+
+use admission::{Admission, stopping};
+
+use crate::dns::Resolver;
+use crate::endpoint::{Endpoint, Listen, Trust};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
 use crate::store::{SavedLeg, Store};
+use crate::trunk::TrunkSettings;
 
 /// Commands waiting for the loop; beyond, new calls are refused.
 const COMMANDS: usize = 4096;
@@ -43,8 +60,12 @@ pub struct Place {
     pub clips: Vec<media::Clip>,
     /// How to reach each attempt of `spec`, in the same order.
     pub dials: Vec<Dial>,
+    /// How to reach each attempt of the flow's second legs, by route.
+    pub routes: Vec<Vec<Dial>>,
     /// Where to record to, and the file's name as the store keeps it.
     pub recording: Option<(PathBuf, String)>,
+    /// Its place among the calls there may be.
+    pub slot: Slot,
 }
 
 /// One attempt in SIP's terms.
@@ -53,29 +74,77 @@ pub struct Dial {
     pub target: Result<Target, String>,
     /// The Request-URI.
     pub request_uri: String,
+    /// The name beside the From URI.
+    pub from_display: Option<String>,
     /// The From URI.
     pub from_uri: String,
     /// The To URI.
     pub to_uri: String,
     /// The user part of our Contact.
     pub contact_user: Option<String>,
+    /// Route values, the next hop first.
+    pub route: Vec<String>,
     /// Further headers.
     pub headers: Vec<(String, String)>,
     /// Answers to a challenge.
     pub credentials: Option<sip::digest::Credentials>,
     /// The trunk, for the record: id and name.
     pub trunk: Option<(Id, String)>,
+    /// How the trunk wants to be spoken to; the defaults where there is none.
+    pub settings: TrunkSettings,
     /// Whether the callee is simulated and will report what it heard.
     pub simulated: bool,
 }
 
+impl Dial {
+    fn limits(&self) -> call::Limits {
+        self.settings.limits()
+    }
+}
+
 /// A resolved peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: sip::Transport,
     /// Address and port.
     pub remote: SocketAddr,
+    /// Whom the peer's certificate must be for; TLS only.
+    pub server_name: Option<Arc<str>>,
+}
+
+impl Target {
+    /// A peer over UDP.
+    pub fn udp(remote: SocketAddr) -> Self {
+        Self { transport: sip::Transport::Udp, remote, server_name: None }
+    }
+}
+
+/// What became of a request outside calls.
+#[derive(Debug)]
+pub struct Answer {
+    /// The final response, or why there is none.
+    pub result: Result<sip::Message, sip::FailureKind>,
+    /// What the transport said when it could not carry the request; else empty.
+    pub trouble: String,
+}
+
+impl Answer {
+    fn none(trouble: String) -> Self {
+        Self { result: Err(sip::FailureKind::Transport), trouble }
+    }
+
+    /// Why there is no response, in words without a full stop.
+    pub fn why(&self) -> String {
+        let told = match &self.result {
+            Err(sip::FailureKind::Timeout) => "no answer came",
+            _ => "no connection could be made",
+        };
+        match self.trouble.trim_end_matches('.') {
+            "" => told.into(),
+            trouble => trouble.into(),
+        }
+    }
 }
 
 /// A call that was taken.
@@ -97,9 +166,13 @@ pub struct Status {
 }
 
 pub(crate) enum Command {
-    Place(Box<Place>, oneshot::Sender<Result<Placed, Refused>>),
+    Place(Box<Place>, Instant, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
+    Live(Id, Live, oneshot::Sender<Result<(), Refused>>),
     Heard(Id, Heard),
+    Limit(Id, call::Limits),
+    Path(Target, oneshot::Sender<io::Result<sip::Path>>),
+    Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     HangUpAll,
     Exit,
 }
@@ -110,6 +183,7 @@ pub struct Switch {
     commands: Sender<Command>,
     waker: Arc<Waker>,
     shared: Arc<Shared>,
+    admission: Arc<Admission>,
     address: SocketAddr,
 }
 
@@ -118,19 +192,25 @@ pub(crate) struct Shared {
     calls: AtomicUsize,
     legs: AtomicUsize,
     transactions: AtomicUsize,
-    draining: AtomicBool,
+    loads: Mutex<HashMap<Id, Load>>,
 }
 
 /// What the loop needs besides its sockets.
 pub struct Setup {
     /// SIP sockets.
     pub listen: Listen,
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// Told which targets failed.
+    pub resolver: Resolver,
     /// Media loops.
     pub media: Media,
     /// Where final states and events go.
     pub store: Store,
     /// Calls at once.
     pub max_calls: usize,
+    /// The folder of recordings.
+    pub recordings: PathBuf,
     /// Legs that a crash left open on the other side: to be ended.
     pub saved: Vec<SavedLeg>,
 }
@@ -147,12 +227,14 @@ impl Switch {
             max_legs: setup.max_calls.saturating_mul(2).max(64),
             ..sip::Config::default()
         };
-        let endpoint = Endpoint::bind(setup.listen, config, seed, poll.registry().try_clone()?, SIP)?;
+        let endpoint =
+            Endpoint::bind(setup.listen, config, setup.trust, seed, poll.registry().try_clone()?, SIP)?;
         let address = endpoint.address();
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let shared = Arc::new(Shared::default());
-        let looped = run::Loop::new(run::Parts {
+        let admission = Admission::new(setup.max_calls);
+        let mut looped = run::Loop::new(run::Parts {
             poll,
             endpoint,
             commands: receiver,
@@ -160,11 +242,14 @@ impl Switch {
             sink,
             media_events,
             store: setup.store,
+            resolver: setup.resolver,
             shared: shared.clone(),
-            max_calls: setup.max_calls,
+            admission: admission.clone(),
+            recordings: setup.recordings,
         });
+        looped.end_saved(setup.saved, Instant::now());
         let thread = std::thread::Builder::new().name("switch".into()).spawn(move || looped.run())?;
-        Ok((Self { commands, waker, shared, address }, thread))
+        Ok((Self { commands, waker, shared, admission, address }, thread))
     }
 
     /// Where SIP listens.
@@ -175,19 +260,13 @@ impl Switch {
     /// Starts a call; answers once the first INVITE is on its way or the call was refused.
     pub async fn place(&self, place: Place) -> Result<Placed, Refused> {
         let (reply, placed) = oneshot::channel();
-        self.send(Command::Place(Box::new(place), reply))?;
+        self.send(Command::Place(Box::new(place), Instant::now(), reply))?;
         placed.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Why a new call would be refused right now, if it would.
-    pub fn admits(&self, max_calls: usize) -> Result<(), Refused> {
-        if self.shared.draining.load(Ordering::Relaxed) {
-            return Err(stopping());
-        }
-        match self.live() < max_calls {
-            true => Ok(()),
-            false => Err(full(max_calls)),
-        }
+    /// Takes a place for a new call of `account`, to be handed over in [`Place`]; or says why there is none.
+    pub fn admit(&self, account: i64, quota: &call::Quota) -> Result<Slot, Refused> {
+        self.admission.admit(account, quota, Instant::now())
     }
 
     /// Ends a call in whatever state it is; false when it is not live.
@@ -196,9 +275,46 @@ impl Switch {
         self.send(Command::HangUp(call, reply)).is_ok() && done.await.unwrap_or(false)
     }
 
+    /// Does something on a call that is up; refused with 409 where the call is not in a state for it.
+    pub async fn act(&self, call: Id, live: Live) -> Result<(), Refused> {
+        let (reply, done) = oneshot::channel();
+        self.send(Command::Live(call, live, reply))?;
+        done.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
     /// Takes what a simulated callee heard; it becomes part of the call's record.
     pub fn heard(&self, call: Id, heard: Heard) {
         let _ = self.send(Command::Heard(call, heard));
+    }
+
+    /// Sets a trunk's limits for those who wait for it already.
+    pub fn limit(&self, trunk: Id, limits: call::Limits) {
+        let _ = self.send(Command::Limit(trunk, limits));
+    }
+
+    /// The way to a target: which address of ours it sees.
+    pub async fn path(&self, target: Target) -> Result<sip::Path, String> {
+        let (reply, path) = oneshot::channel();
+        self.send(Command::Path(target, reply)).map_err(|refused| refused.message)?;
+        match path.await {
+            Ok(path) => path.map_err(|error| error.to_string()),
+            Err(_) => Err(stopping().message),
+        }
+    }
+
+    /// Sends a request outside calls, such as OPTIONS or REGISTER; answers once its final response has come, which may
+    /// take half a minute.
+    pub async fn ask(&self, request: sip::Outside) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        match self.send(Command::Ask(Box::new(request), reply)) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Answer::none(stopping().message)),
+            Err(refused) => Answer::none(refused.message),
+        }
+    }
+
+    /// How many calls a trunk has.
+    pub fn load(&self, trunk: Id) -> Load {
+        self.shared.load(trunk)
     }
 
     /// Calls that have not ended.
@@ -217,7 +333,7 @@ impl Switch {
 
     /// Refuses new calls, waits up to `grace` for the live ones to end, then hangs up the rest.
     pub async fn drain(&self, grace: Duration) {
-        self.shared.draining.store(true, Ordering::Relaxed);
+        self.admission.drain();
         self.wait_idle(grace).await;
         if self.live() > 0 {
             let _ = self.send(Command::HangUpAll);
@@ -242,14 +358,4 @@ impl Switch {
         })?;
         self.waker.wake().map_err(|_| stopping())
     }
-}
-
-pub(crate) fn full(max_calls: usize) -> Refused {
-    Refused::new(503, "too_many_calls", format!("{max_calls} calls are up already, which is the limit."))
-        .hint("Try again when one has ended, or raise max_calls.")
-        .retry_after(5)
-}
-
-fn stopping() -> Refused {
-    Refused::new(503, "stopping", "The server is stopping and takes no new calls.").retry_after(30)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,18 +10,22 @@ use std::time::{Duration, Instant};
 use call::{Call, HangupBy, Input, Output};
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll};
-use serde_json::{Value, json};
+use serde_json::json;
 use sip::LegId;
 use slab::Slab;
 use tokio::sync::oneshot;
 
-use super::entry::{Entry, wall};
-use super::{Command, Place, Placed, Shared, full};
+use super::admission::{Admission, Lag};
+use super::describe::describe;
+use super::entry::{Clips, Entry, Leg, LegKey};
+use super::turns::Turns;
+use super::{Answer, Command, Place, Placed, Shared};
+use crate::dns::Resolver;
 use crate::endpoint::Endpoint;
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Media, MediaId};
-use crate::store::{CallEvent, Finish, Store, Write};
+use crate::store::{Store, Write};
 use crate::timers::Timers;
 
 /// Writes a full store queue did not take; beyond, new calls are refused until it has caught up.
@@ -36,30 +41,42 @@ pub(super) struct Parts {
     pub(super) sink: rtp::Sink,
     pub(super) media_events: Receiver<rtp::Event>,
     pub(super) store: Store,
+    pub(super) resolver: Resolver,
     pub(super) shared: Arc<Shared>,
-    pub(super) max_calls: usize,
+    pub(super) admission: Arc<Admission>,
+    pub(super) recordings: PathBuf,
 }
 
 pub(super) struct Loop {
     pub(super) parts: Parts,
     pub(super) calls: Slab<Entry>,
-    by_id: HashMap<Id, usize>,
-    pub(super) by_leg: HashMap<LegId, usize>,
-    pub(super) by_media: HashMap<MediaId, usize>,
+    pub(super) by_id: HashMap<Id, usize>,
+    pub(super) by_leg: HashMap<LegId, LegKey>,
+    pub(super) by_media: HashMap<MediaId, LegKey>,
     timers: Timers<usize>,
-    unwritten: VecDeque<Write>,
+    pub(super) turns: Turns,
+    pub(super) unwritten: VecDeque<Write>,
+    /// Legs of an earlier run that are being ended: Call-ID and call.
+    pub(super) restored: HashMap<String, Id>,
+    /// Requests outside calls that have no final response yet; as many as there may be transactions.
+    pub(super) asked: HashMap<sip::RequestId, oneshot::Sender<Answer>>,
+    lag: Lag,
     exit: bool,
 }
 
 impl Loop {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
+            lag: Lag::new(parts.admission.clone()),
             parts,
             calls: Slab::new(),
             by_id: HashMap::new(),
             by_leg: HashMap::new(),
             by_media: HashMap::new(),
             timers: Timers::new(),
+            turns: Turns::default(),
+            restored: HashMap::new(),
+            asked: HashMap::new(),
             unwritten: VecDeque::new(),
             exit: false,
         }
@@ -90,18 +107,23 @@ impl Loop {
             while let Ok(event) = self.parts.media_events.try_recv() {
                 self.media_event(event, now);
             }
+            // How late this turn is: since it began, or since somebody asked for a call.
+            let mut due = now;
             for _ in 0..BATCH {
-                match self.parts.commands.try_recv() {
-                    Ok(command) => self.obey(command, now),
-                    Err(_) => break,
+                let Ok(command) = self.parts.commands.try_recv() else { break };
+                if let Command::Place(_, sent, _) = &command {
+                    due = due.min(*sent);
                 }
+                self.obey(command, now);
             }
             while let Some(key) = self.timers.pop_due(now) {
                 self.due(key, now);
             }
+            self.serve_turns(now);
             self.pump(now);
             self.write_on();
             self.publish_figures();
+            self.lag.measure(due, Instant::now());
         }
     }
 
@@ -110,7 +132,7 @@ impl Loop {
             return Some(Duration::ZERO);
         }
         let unwritten = (!self.unwritten.is_empty()).then(|| now + Duration::from_millis(5));
-        let wake = [self.timers.next(), self.parts.endpoint.poll_timeout(), unwritten];
+        let wake = [self.timers.next(), self.turns.next(), self.parts.endpoint.poll_timeout(), unwritten];
         wake.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
@@ -124,7 +146,10 @@ impl Loop {
 
     fn obey(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Place(place, reply) => self.place(*place, reply, now),
+            Command::Place(place, _, reply) => self.place(*place, reply, now),
+            Command::Live(id, live, reply) => {
+                let _ = reply.send(self.live(id, live, now));
+            }
             Command::HangUp(id, reply) => {
                 let key = self
                     .by_id
@@ -148,6 +173,11 @@ impl Loop {
                 self.report(key, "heard", json!(heard));
                 self.finish_if_complete(key, now);
             }
+            Command::Limit(trunk, limits) => self.set_limits(trunk, limits, now),
+            Command::Path(target, reply) => {
+                let _ = reply.send(self.parts.endpoint.path(&target));
+            }
+            Command::Ask(request, reply) => self.ask(*request, reply, now),
             Command::HangUpAll => {
                 for key in self.calls.iter().map(|(key, _)| key).collect::<Vec<_>>() {
                     self.tell(
@@ -161,11 +191,14 @@ impl Loop {
         }
     }
 
-    fn place(&mut self, place: Place, reply: oneshot::Sender<Result<Placed, Refused>>, now: Instant) {
-        if self.calls.len() >= self.parts.max_calls {
-            let _ = reply.send(Err(full(self.parts.max_calls)));
-            return;
+    fn ask(&mut self, request: sip::Outside, reply: oneshot::Sender<Answer>, now: Instant) {
+        match self.parts.endpoint.sip().request(request, now) {
+            Ok(id) => drop(self.asked.insert(id, reply)),
+            Err(error) => drop(reply.send(Answer::none(error.to_string()))),
         }
+    }
+
+    fn place(&mut self, place: Place, reply: oneshot::Sender<Result<Placed, Refused>>, now: Instant) {
         if self.unwritten.len() >= MOST_UNWRITTEN {
             let behind = Refused::new(503, "store_behind", "The database cannot keep up.").retry_after(5);
             let _ = reply.send(Err(behind));
@@ -177,18 +210,20 @@ impl Loop {
             account: place.account,
             call: Call::outbound(place.spec, now),
             silence,
-            clips: place.clips,
+            clips: Clips::new(place.clips),
             dials: place.dials,
+            routes: place.routes,
             recording: place.recording,
             recorded: None,
-            attempt: 0,
-            leg: None,
-            media: None,
+            first: Leg::default(),
+            second: None,
+            keys: VecDeque::new(),
             closed: None,
             heard: None,
             outcome: None,
             placed: Some(reply),
             sequence: 1,
+            slot: Some(place.slot),
         });
         self.by_id.insert(place.id, key);
         // Counted before the answer goes out, so that nobody sees an accepted call as not live.
@@ -202,37 +237,6 @@ impl Loop {
         }
     }
 
-    fn media_event(&mut self, event: rtp::Event, now: Instant) {
-        match event {
-            rtp::Event::Session(id, event) => {
-                let Some(&key) = self.by_media.get(&id) else { return };
-                match event {
-                    media::Event::Played { id, whole } => self.tell(key, Input::Played { id, whole }, now),
-                    media::Event::Silent { for_ } => self.tell(key, Input::Silent { after: for_ }, now),
-                    media::Event::Digit { digit, .. } => self.tell(key, Input::Digit(digit), now),
-                    media::Event::FirstMedia | media::Event::Recorded { .. } => {}
-                }
-            }
-            rtp::Event::Closed(id, closed) => {
-                let Some(key) = self.by_media.remove(&id) else { return };
-                let Some(entry) = self.calls.get_mut(key) else { return };
-                // The media of an earlier attempt has nothing more to say.
-                if entry.media.as_ref().is_none_or(|line| line.id != id) {
-                    return;
-                }
-                entry.media = None;
-                entry.closed = Some(closed);
-                self.finish_if_complete(key, now);
-            }
-        }
-    }
-
-    fn finish_if_complete(&mut self, key: usize, now: Instant) {
-        if self.calls.get(key).is_some_and(Entry::is_complete) {
-            self.finish(key, now);
-        }
-    }
-
     fn due(&mut self, key: usize, now: Instant) {
         let Some(entry) = self.calls.get_mut(key) else { return };
         if entry.outcome.is_some() {
@@ -240,6 +244,7 @@ impl Loop {
             return self.finish(key, now);
         }
         entry.call.handle_timeout(now);
+        self.press_due(key, now);
         self.step(key, now);
     }
 
@@ -251,46 +256,38 @@ impl Loop {
     }
 
     /// Carries out what the call wants, until it wants nothing more.
-    fn step(&mut self, key: usize, now: Instant) {
+    pub(super) fn step(&mut self, key: usize, now: Instant) {
         while let Some(output) = self.calls.get_mut(key).and_then(|entry| entry.call.poll_output()) {
             self.carry_out(key, output, now);
         }
         let deadline = self.calls.get(key).and_then(Entry::deadline);
-        self.timers.set(key, deadline);
+        self.set_timer(key, deadline);
+    }
+
+    pub(super) fn set_timer(&mut self, key: usize, at: Option<Instant>) {
+        self.timers.set(key, at);
     }
 
     fn carry_out(&mut self, key: usize, output: Output, now: Instant) {
+        let second = |n| LegKey { call: key, second: Some(n) };
         match output {
-            Output::Dial { attempt } => self.dial(key, attempt, now),
-            Output::HangUp { cause } => {
-                let Some(leg) = self.calls.get(key).and_then(|entry| entry.leg) else { return };
-                let reason = cause.q850.map(|q850| sip::Reason {
-                    protocol: sip::ReasonProtocol::Q850,
-                    cause: u16::from(q850),
-                    text: None,
-                });
-                self.parts.endpoint.sip().hang_up(leg, reason, now);
+            Output::Dial { attempt } => {
+                self.close_media(key);
+                self.dial(LegKey::first(key), attempt, now);
             }
-            Output::Play { id, clip } => {
-                let Some(entry) = self.calls.get(key) else { return };
-                let (Some(line), Some(clip)) = (&entry.media, entry.clips.get(clip.0 as usize)) else {
-                    return;
-                };
-                if let Err(error) = self.parts.media.play(line.id, id, clip.clone()) {
-                    self.tell(key, Input::MediaFailed(error.to_string()), now);
-                }
+            Output::HangUp { cause } => self.hang_up_leg(LegKey::first(key), &cause, now),
+            Output::DialSecond { n, route, attempt } => self.dial_second(key, n, route.0, attempt, now),
+            Output::HangUpSecond { n, cause } => {
+                self.hang_up_leg(second(n), &cause, now);
+                self.forget_leg(second(n), now);
             }
-            Output::Pause { id, length } => {
-                let Some(line) = self.calls.get(key).and_then(|entry| entry.media.as_ref()) else { return };
-                if let Err(error) = self.parts.media.pause(line.id, id, length) {
-                    self.tell(key, Input::MediaFailed(error.to_string()), now);
-                }
-            }
-            Output::StopMedia => {
-                if let Some(line) = self.calls.get(key).and_then(|entry| entry.media.as_ref()) {
-                    let _ = self.parts.media.stop(line.id);
-                }
-            }
+            Output::Join { n } => self.join(key, n, now),
+            Output::Play { id, clip } => self.play(key, id, clip, now),
+            Output::Pause { id, length } => self.pause(key, id, length, now),
+            Output::Digits { leg, id, digits } => self.press(key, leg, id, digits, now),
+            Output::Record { id, rules } => self.record(key, id, rules, now),
+            Output::StopRecord { id } => self.stop_record(key, id, now),
+            Output::StopMedia => self.stop_media(key, now),
             Output::State { state } => self.state(key, state),
             Output::Progress(progress) => {
                 let trunk = self.calls.get(key).and_then(|entry| entry.trunk_name(&progress));
@@ -299,151 +296,5 @@ impl Loop {
             }
             Output::Finished(outcome) => self.finished(key, outcome, now),
         }
-    }
-
-    fn dial(&mut self, key: usize, attempt: usize, now: Instant) {
-        self.close_media(key);
-        if let Some(entry) = self.calls.get_mut(key) {
-            entry.attempt = attempt;
-        }
-        match self.invite(key, attempt, now) {
-            Ok(leg) => {
-                self.by_leg.insert(leg, key);
-                let call_id = self.parts.endpoint.sip().call_id(leg).unwrap_or_default().to_owned();
-                let Some(entry) = self.calls.get_mut(key) else { return };
-                entry.leg = Some(leg);
-                let trunk = entry.dials.get(attempt).and_then(|dial| dial.trunk.clone());
-                let write = Write::Attempt { call: entry.id, sip_call_id: call_id.clone(), trunk };
-                if let Some(reply) = entry.placed.take() {
-                    let _ = reply.send(Ok(Placed { sip_call_id: call_id }));
-                }
-                self.write(write);
-            }
-            Err(failure) => self.tell(key, Input::LegFailed(failure), now),
-        }
-    }
-
-    fn close_media(&mut self, key: usize) {
-        if let Some(line) = self.calls.get(key).and_then(|entry| entry.media.as_ref()) {
-            let _ = self.parts.media.close(line.id);
-        }
-    }
-
-    fn finished(&mut self, key: usize, outcome: call::Outcome, now: Instant) {
-        self.close_media(key);
-        let Some(entry) = self.calls.get_mut(key) else { return };
-        entry.outcome = Some((outcome, now));
-        if let Some(leg) = entry.leg.take() {
-            self.by_leg.remove(&leg);
-        }
-        self.finish_if_complete(key, now);
-    }
-
-    /// Writes the last word about a call and forgets it.
-    fn finish(&mut self, key: usize, now: Instant) {
-        let Some(mut entry) = self.calls.try_remove(key) else { return };
-        self.timers.set(key, None);
-        self.by_id.remove(&entry.id);
-        if let Some(line) = &entry.media {
-            // Never heard of again: perhaps its loop was too busy to be told, and would keep the ports.
-            let _ = self.parts.media.close(line.id);
-            self.by_media.remove(&line.id);
-        }
-        let Some((outcome, _)) = entry.outcome.take() else { return };
-        if let Some(reply) = entry.placed.take() {
-            let _ = reply.send(Ok(Placed { sip_call_id: String::new() }));
-        }
-        let quality = entry.quality().filter(|_| outcome.answered.is_some());
-        if let Some(quality) = &quality {
-            let event = entry.event("quality", quality.clone());
-            self.publish(event);
-        }
-        let recorded = entry.closed.as_ref().and_then(|closed| closed.recorded_ms);
-        let recording = entry.recorded.take().filter(|_| recorded.is_some());
-        let ended_at = wall(outcome.ended, now);
-        let cause = &outcome.cause;
-        let event = entry.event(
-            "finished",
-            json!({
-                "state": outcome.state.as_str(),
-                "cause": { "code": cause.code, "text": cause.text, "hint": cause.hint, "sip": cause.sip, "q850": cause.q850 },
-                "answered": outcome.answered.is_some(),
-                "recording": recording,
-                "recorded_ms": recorded,
-                "recording_error": entry.closed.as_ref().and_then(|closed| closed.recording_error.clone()),
-            }),
-        );
-        metrics::counter!("trunkline_calls_finished_total", "state" => outcome.state.as_str()).increment(1);
-        tracing::info!(call = %entry.id, state = outcome.state.as_str(), cause = cause.code, "call finished");
-        let finish = Finish {
-            call: entry.id,
-            state: outcome.state,
-            cause_code: Some(cause.code.into()),
-            cause_text: Some(cause.text.clone()),
-            cause_hint: cause.hint.map(Into::into),
-            sip_status: cause.sip,
-            q850: cause.q850,
-            hangup_by: Some(cause.by.as_str().into()),
-            ringing_at: outcome.ringing.map(|at| wall(at, now)),
-            answered_at: outcome.answered.map(|at| wall(at, now)),
-            ended_at,
-            quality,
-            heard: entry.heard.map(|heard| json!(heard)),
-            recording,
-            event,
-        };
-        self.write(Write::Finish(Box::new(finish)));
-    }
-
-    fn state(&mut self, key: usize, state: call::State) {
-        let Some(entry) = self.calls.get_mut(key) else { return };
-        // The first state was stored with the call; the final one is written with its cause.
-        if state == call::State::Queued || state.is_final() {
-            return;
-        }
-        let event = entry.event("state", json!({ "state": state.as_str() }));
-        let write = Write::State { call: entry.id, state, at: event.at };
-        self.write(write);
-        self.publish(event);
-    }
-
-    pub(super) fn report(&mut self, key: usize, kind: &str, detail: Value) {
-        let Some(entry) = self.calls.get_mut(key) else { return };
-        let event = entry.event(kind, detail);
-        self.publish(event);
-    }
-
-    fn publish(&mut self, event: CallEvent) {
-        self.write(Write::Event(event));
-    }
-
-    pub(super) fn write(&mut self, write: Write) {
-        self.unwritten.push_back(write);
-        self.write_on();
-    }
-
-    fn write_on(&mut self) {
-        while let Some(write) = self.unwritten.pop_front() {
-            if let Err(full) = self.parts.store.record(write) {
-                self.unwritten.push_front(*full.0);
-                return;
-            }
-        }
-    }
-}
-
-/// A step of the call as its listeners see it.
-fn describe(progress: &call::Progress, trunk: Option<String>) -> (&'static str, Value) {
-    match progress {
-        call::Progress::Attempt { n, of, .. } => ("attempt", json!({ "n": n, "of": of, "trunk": trunk })),
-        call::Progress::AttemptFailed { cause } => {
-            ("attempt-failed", json!({ "code": cause.code, "text": cause.text, "sip": cause.sip }))
-        }
-        call::Progress::Digit(digit) => ("digit", json!({ "digit": digit.to_string() })),
-        call::Progress::EarlyMedia => ("early-media", json!({})),
-        call::Progress::Saying { text } => ("say", json!({ "text": text })),
-        call::Progress::Playing { name } => ("play", json!({ "file": name })),
-        call::Progress::Pausing { length } => ("pause", json!({ "ms": length.as_millis() as u64 })),
-        call::Progress::FlowDone => ("flow-done", json!({})),
     }
 }

@@ -72,7 +72,7 @@ fn an_answer_that_cannot_be_read_is_none() {
 fn a_transport_that_never_sent_says_so() {
     let mut bench = Bench::new();
     bench.invite(invite());
-    bench.endpoint.handle_input(Input::SendFailed { path: path() }, bench.now);
+    bench.endpoint.handle_input(Input::SendFailed { path: path(), reason: "" }, bench.now);
     let outputs = bench.outputs();
     assert_eq!(failure(&outputs).kind, FailureKind::Transport);
     assert!(!failure(&outputs).sent);
@@ -80,7 +80,7 @@ fn a_transport_that_never_sent_says_so() {
 
     bench.invite(invite());
     bench.wait(Duration::from_millis(600));
-    bench.endpoint.handle_input(Input::SendFailed { path: path() }, bench.now);
+    bench.endpoint.handle_input(Input::SendFailed { path: path(), reason: "" }, bench.now);
     assert!(failure(&bench.outputs()).sent, "the first copy went out");
     bench.assert_idle();
 }

@@ -40,7 +40,7 @@ fn hand_over(bytes: &[u8]) {
         Input::Datagram { path: path(), bytes },
         Input::Stream { path: stream, bytes },
         Input::Closed { path: stream },
-        Input::SendFailed { path: path() },
+        Input::SendFailed { path: path(), reason: "" },
     ] {
         bench.endpoint.handle_input(input, bench.now);
     }

@@ -1,10 +1,13 @@
 //! The endpoint as its users and peers see it: whole messages in, whole messages and events out.
 
 mod calls;
+mod features;
 mod hostile;
 mod in_dialog;
 mod lossy;
 mod network;
+mod outside;
+mod size;
 mod torture;
 mod wire;
 
@@ -28,11 +31,7 @@ struct Outputs {
 }
 
 fn path() -> Path {
-    Path {
-        transport: Transport::Udp,
-        local: "192.0.2.1:5060".parse().unwrap(),
-        remote: "192.0.2.9:5060".parse().unwrap(),
-    }
+    Path::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap(), "192.0.2.9:5060".parse().unwrap())
 }
 
 fn invite() -> Invite {

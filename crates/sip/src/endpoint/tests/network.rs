@@ -59,7 +59,7 @@ impl Pair {
     /// The way from one side to another.
     pub fn path(&self, from: usize, to: usize) -> Path {
         let address = |side: usize| SocketAddr::from(([192, 0, 2, 1 + side as u8], 5060));
-        Path { transport: self.transport, local: address(from), remote: address(to) }
+        Path::new(self.transport, address(from), address(to))
     }
 
     /// A number below `limit`.

@@ -22,7 +22,8 @@ use tower::ServiceExt;
 use super::{Door, router};
 use crate::app::App;
 use crate::config::Config;
-use crate::endpoint::Listen;
+use crate::dns::Resolver;
+use crate::endpoint::{Listen, Trust};
 use crate::id::Id;
 use crate::rtp::Media;
 use crate::secret::Secret;
@@ -76,13 +77,30 @@ impl House {
         }
         let media = Media::start(loopback.ip(), 20_000..=30_000, 1).unwrap();
         let listen = Listen { address: loopback, external: None, tcp: false };
-        let setup =
-            Setup { listen, media: media.clone(), store: store.clone(), max_calls: 10, saved: Vec::new() };
+        let resolver = Resolver::new(&[], loopback.ip()).unwrap();
+        let setup = Setup {
+            listen,
+            trust: Trust::none(),
+            resolver: resolver.clone(),
+            media: media.clone(),
+            store: store.clone(),
+            max_calls: 10,
+            recordings: config.data_dir.join("recordings"),
+            saved: Vec::new(),
+        };
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();
         let report = Box::new(move |call, heard| reports.heard(call, heard));
         let greeting = media::Clip::tone(440.0, 200, 0.3);
         let app = App {
+            upkeep: crate::upkeep::Upkeep::new(
+                crate::upkeep::Means {
+                    switch: switch.clone(),
+                    resolver: resolver.clone(),
+                    trust: Trust::none(),
+                },
+                store.clone(),
+            ),
             speech: Speech::new(&config.speech, folder.path().join("speech")),
             uploads: Uploads::new(folder.path().join("uploads")),
             sim: Some(Network::start(loopback, media, greeting, report).unwrap()),
@@ -93,6 +111,7 @@ impl House {
             config,
             store,
             switch,
+            resolver,
         };
         let app = Arc::new(app);
         Self { router: router(app.clone(), Door::Tcp), app, _folder: folder }

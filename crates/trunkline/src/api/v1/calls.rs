@@ -20,7 +20,8 @@ use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, OnceJson, Segment};
 use crate::api::reply::{self, Problem, store_failed};
 use crate::api::{Api, Door, calls, cursor};
-use crate::originate::{Order, Ordered, Step, originate};
+use crate::flow::Step;
+use crate::originate::{Order, Ordered, originate};
 use crate::progress::Follow;
 use crate::refused::Refused;
 use crate::store::CallFilter;
@@ -63,7 +64,7 @@ fn order(asked: NewCall, account: i64, face: &'static str) -> Result<Order, Refu
     let flow = match (asked.say, asked.play, asked.flow) {
         (Some(text), None, None) => vec![Step::Say { text, voice: None, language: None }],
         (None, Some(file), None) => vec![Step::Play { file }],
-        (None, None, Some(steps)) => steps.into_iter().map(Step::from).collect(),
+        (None, None, Some(steps)) => steps,
         (None, None, None) => {
             return Err(Refused::bad("missing_content", "None of `say`, `play` and `flow` is given.")
                 .hint("Send exactly one of them: what shall happen once the call is answered."));

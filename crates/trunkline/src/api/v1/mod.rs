@@ -5,6 +5,7 @@ mod calls;
 mod describe;
 mod events;
 mod keys;
+mod live;
 mod recordings;
 mod schema;
 mod trunks;
@@ -60,6 +61,12 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(calls::create, calls::list))
         .routes(routes!(calls::get))
         .routes(routes!(calls::hang_up))
+        .routes(routes!(live::say))
+        .routes(routes!(live::play))
+        .routes(routes!(live::digits))
+        .routes(routes!(live::stop))
+        .routes(routes!(live::pause_recording))
+        .routes(routes!(live::resume_recording))
         .routes(routes!(calls::events))
         .routes(routes!(recordings::fetch, recordings::delete))
         .routes(routes!(recordings::of_call))
@@ -70,6 +77,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(account::get, account::change))
         .routes(routes!(trunks::create, trunks::list))
         .routes(routes!(trunks::get, trunks::change, trunks::delete))
+        .routes(routes!(trunks::test))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::get, keys::revoke))
         .routes(routes!(keys::rotate))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::api::calls::time;
-use crate::originate;
+use crate::flow::Step;
 use crate::store::{CallEvent, CallRow};
 
 /// A call to be placed. Exactly one of `say`, `play` and `flow` says what happens once it is answered.
@@ -52,44 +52,36 @@ fn yes() -> bool {
     true
 }
 
-/// One step of a flow.
+/// A text to be spoken into a call that is up.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[schema(example = json!({ "say": { "text": "Good morning." } }))]
-pub(super) enum Step {
-    /// Speaks a text.
-    Say {
-        /// 1 to 5,000 bytes.
-        text: String,
-        /// A voice of the speech engine.
-        voice: Option<String>,
-        /// A language tag such as `en-US`.
-        language: Option<String>,
-    },
-    /// Plays an uploaded file.
-    Play {
-        /// Such as `uploads/audio_1640995200000.mp3`.
-        file: String,
-    },
-    /// Says nothing for a while.
-    Pause {
-        /// 0 to 3,600.
-        #[schema(minimum = 0, maximum = 3600)]
-        seconds: f32,
-    },
-    /// Ends the call.
-    Hangup {},
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "text": "One moment, please." }))]
+pub(super) struct Say {
+    /// 1 to 5,000 bytes.
+    pub(super) text: String,
+    /// A voice of the speech engine.
+    pub(super) voice: Option<String>,
+    /// A language tag such as `en-US`.
+    pub(super) language: Option<String>,
 }
 
-impl From<Step> for originate::Step {
-    fn from(step: Step) -> Self {
-        match step {
-            Step::Say { text, voice, language } => Self::Say { text, voice, language },
-            Step::Play { file } => Self::Play { file },
-            Step::Pause { seconds } => Self::Pause { seconds },
-            Step::Hangup {} => Self::Hangup,
-        }
-    }
+/// A file to be played into a call that is up.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "file": "uploads/audio_1640995200000.mp3" }))]
+pub(super) struct Play {
+    /// Such as `uploads/audio_1640995200000.mp3`.
+    pub(super) file: String,
+}
+
+/// Keys to be pressed on a call that is up.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "send": "1w2#" }))]
+pub(super) struct Digits {
+    /// `0`-`9`, `*`, `#`, `A`-`D`; `w` waits half a second.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[0-9*#A-Da-dWw]+$")]
+    pub(super) send: String,
 }
 
 /// The state of a call; it only moves forward and each call reaches exactly one final state.
@@ -294,7 +286,9 @@ pub(super) struct Event {
     sequence: i64,
     #[schema(format = DateTime)]
     at: String,
-    /// `state`, `attempt`, `early-media`, `say`, `play`, `pause`, `quality`, `heard`, `recording` or `finished`
+    /// `state`, `attempt`, `attempt-failed`, `paced`, `early-media`, `say`, `play`, `pause`, `digits`, `digit`, `gather`,
+    /// `gathered`, `record`, `recorded`, `dial`, `dial-ringing`, `dial-answered`, `dialed`, `stopped`, `held`, `resumed`,
+    /// `recording`, `recording-paused`, `recording-resumed`, `flow-done`, `quality`, `heard` or `finished`
     kind: String,
     #[schema(value_type = HashMap<String, Value>)]
     detail: Value,

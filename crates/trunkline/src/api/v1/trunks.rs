@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Page, Whose, location};
@@ -15,6 +16,9 @@ use crate::api::{Api, calls};
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::store::{NewTrunk, TrunkRow};
+use crate::switch::Load;
+use crate::trunk::{TrunkSettings, default_port};
+use crate::upkeep::{Reach, RegistrationWord, Step};
 
 /// How signalling reaches the provider.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
@@ -23,6 +27,7 @@ enum Transport {
     #[default]
     Udp,
     Tcp,
+    Tls,
 }
 
 impl Transport {
@@ -30,6 +35,7 @@ impl Transport {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 }
@@ -84,7 +90,7 @@ impl NumberForm {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "name": "acme", "host": "sip.example.com", "username": "4915", "password": "…", "caller_id": "+12025550100",
-    "default": true,
+    "default": true, "settings": { "register": true, "ping_s": 30, "channels": 10 },
 }))]
 pub(super) struct NewTrunkBody {
     /// 1 to 64 letters, digits, blanks, `.`, `_` or `-`; unique within the account.
@@ -93,7 +99,7 @@ pub(super) struct NewTrunkBody {
     /// The provider's host name or address.
     #[schema(max_length = 253)]
     host: String,
-    /// 5060 when left out.
+    /// 5060 when left out, 5061 over TLS. At this default DNS SRV may name another.
     #[schema(minimum = 1, maximum = 65535)]
     port: Option<u16>,
     #[serde(default)]
@@ -118,6 +124,9 @@ pub(super) struct NewTrunkBody {
     default: bool,
     /// True when left out.
     enabled: Option<bool>,
+    /// How the carrier wants to be spoken to, where that is not the default.
+    #[serde(default)]
+    settings: TrunkSettings,
     /// Another account than the key's own: operators only.
     account: Option<i64>,
 }
@@ -125,7 +134,7 @@ pub(super) struct NewTrunkBody {
 /// What to change; what is left out stays, null empties.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({ "default": true, "prefix": null }))]
+#[schema(example = json!({ "default": true, "prefix": null, "settings": { "channels": 20 } }))]
 pub(super) struct TrunkPatch {
     name: Option<String>,
     host: Option<String>,
@@ -149,10 +158,13 @@ pub(super) struct TrunkPatch {
     priority: Option<i32>,
     default: Option<bool>,
     enabled: Option<bool>,
+    /// The settings to change; the others stay.
+    #[schema(value_type = Option<TrunkSettings>)]
+    settings: Option<Map<String, Value>>,
 }
 
 impl TrunkPatch {
-    fn apply(self, row: &mut TrunkRow) {
+    fn apply(self, row: &mut TrunkRow) -> Result<(), Refused> {
         fn put<T>(place: &mut T, given: Option<T>) {
             if let Some(given) = given {
                 *place = given;
@@ -171,6 +183,10 @@ impl TrunkPatch {
         put(&mut row.priority, self.priority);
         put(&mut row.is_default, self.default);
         put(&mut row.enabled, self.enabled);
+        if let Some(change) = &self.settings {
+            row.settings = row.settings.changed(change).map_err(|why| Refused::bad("invalid_trunk", why))?;
+        }
+        Ok(())
     }
 }
 
@@ -186,7 +202,21 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Opti
     "id": "trunk_65a1f0c2a4b1c2d3e4f50600", "account": 0, "name": "acme", "kind": "sip",
     "host": "sip.example.com", "port": 5060, "transport": "udp", "username": "4915", "has_password": true,
     "digest": "md5", "number_form": "+e164", "prefix": null, "caller_id": "+12025550100", "priority": 0,
-    "default": true, "enabled": true, "created_at": "2026-01-01T00:00:00.000Z",
+    "default": true, "enabled": true,
+    "settings": {
+        "proxy": null, "request_domain": null, "from_domain": null, "realm": null, "inbound_number_form": "auto",
+        "identity": "pai", "privacy": "none", "diversion": false, "codecs": ["pcmu", "pcma"], "dtmf": "rfc4733",
+        "srtp": "none", "srtp_over_plain": false,
+        "session_timer": { "enabled": true, "expires_s": 1800, "min_se_s": 90, "refresher": "remote" },
+        "reliable_provisional": "supported", "ping_s": 30, "register": true, "register_expires_s": 3600,
+        "channels": 10, "calls_per_second": null, "queue_s": 30,
+    },
+    "registration": {
+        "state": "registered", "expires_at": "2026-01-01T01:00:00.000Z", "last_status": null, "text": null,
+    },
+    "health": { "state": "up", "since": "2026-01-01T00:00:00.000Z", "round_trip_ms": 21, "text": "200 OK" },
+    "calls": { "up": 3, "waiting": 0 },
+    "created_at": "2026-01-01T00:00:00.000Z",
 }))]
 pub(super) struct Trunk {
     id: String,
@@ -209,13 +239,76 @@ pub(super) struct Trunk {
     priority: i32,
     default: bool,
     enabled: bool,
+    settings: TrunkSettings,
+    registration: Registration,
+    health: Health,
+    calls: Load,
     #[schema(format = DateTime)]
     created_at: String,
 }
 
-impl From<TrunkRow> for Trunk {
-    fn from(row: TrunkRow) -> Self {
+/// Where the trunk's registration with its carrier stands.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Registration {
+    state: RegistrationWord,
+    /// Until when the carrier keeps it; it is refreshed before.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+    /// The status of the last refusal, while it matters.
+    #[schema(minimum = 300, maximum = 699)]
+    last_status: Option<u16>,
+    /// What went wrong last, while it matters.
+    text: Option<String>,
+}
+
+/// Whether the carrier is there, as its answers to OPTIONS tell (`ping_s`).
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Health {
+    state: Reach,
+    #[schema(format = DateTime)]
+    since: Option<String>,
+    round_trip_ms: Option<u32>,
+    /// The last answer, or why there was none.
+    text: Option<String>,
+}
+
+/// What came of trying a trunk.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "ok": false,
+    "steps": [{
+        "step": "dns", "ok": false, "ms": 0,
+        "detail": "sip.twilio.com is not the host of any trunk: Twilio drops what is sent there without a word.",
+        "hint": "A trunk's host is <name>.pstn.twilio.com.",
+    }],
+}))]
+pub(super) struct Tried {
+    /// Whether every step went well.
+    ok: bool,
+    steps: Vec<Step>,
+}
+
+impl Trunk {
+    fn new(api: &Api, row: TrunkRow) -> Self {
+        let known = api.app.upkeep.known(row.id);
+        let (registration, health) = (known.registration, known.health);
         Self {
+            registration: Registration {
+                state: registration.state,
+                expires_at: registration.expires_at.map(calls::time),
+                last_status: registration.last_status,
+                text: registration.text,
+            },
+            health: Health {
+                state: health.reach,
+                since: health.since.map(calls::time),
+                round_trip_ms: health.round_trip_ms,
+                text: health.text,
+            },
+            calls: api.app.switch.load(row.id),
             id: row.id.with("trunk"),
             account: row.account,
             name: row.name,
@@ -235,6 +328,7 @@ impl From<TrunkRow> for Trunk {
             priority: row.priority,
             default: row.is_default,
             enabled: row.enabled,
+            settings: row.settings,
             created_at: calls::time(row.created_at),
         }
     }
@@ -259,7 +353,7 @@ pub(super) async fn create(
         name: asked.name,
         kind: call::TrunkKind::Sip,
         host: asked.host,
-        port: asked.port.unwrap_or(5060),
+        port: asked.port.unwrap_or(default_port(asked.transport.as_str())),
         transport: asked.transport.as_str().to_owned(),
         username: asked.username,
         password: asked.password,
@@ -270,8 +364,11 @@ pub(super) async fn create(
         priority: asked.priority.unwrap_or(10),
         is_default: asked.default,
         enabled: asked.enabled.unwrap_or(true),
+        settings: asked.settings,
     };
-    let trunk = Trunk::from(api.app.store.create_trunk(new).await.map_err(store_failed)?);
+    let row = api.app.store.create_trunk(new).await.map_err(store_failed)?;
+    api.app.upkeep.refresh();
+    let trunk = Trunk::new(&api, row);
     Ok((StatusCode::CREATED, location(format!("/v1/trunks/{}", trunk.id)), Reply(trunk)))
 }
 
@@ -287,7 +384,7 @@ pub(super) async fn list(
 ) -> Result<Reply<Page<Trunk>>, Refused> {
     caller.may("trunks")?;
     let trunks = api.app.store.trunks(caller.account(whose.account)?);
-    Ok(Reply(Page { data: trunks.into_iter().map(Trunk::from).collect(), next: None }))
+    Ok(Reply(Page { data: trunks.into_iter().map(|row| Trunk::new(&api, row)).collect(), next: None }))
 }
 
 /// Get a trunk
@@ -303,7 +400,7 @@ pub(super) async fn get(
     Asked(whose): Asked<Whose>,
 ) -> Result<Reply<Trunk>, Refused> {
     caller.may("trunks")?;
-    find(&api, caller.account(whose.account)?, &id).map(|row| Reply(row.into()))
+    find(&api, caller.account(whose.account)?, &id).map(|row| Reply(Trunk::new(&api, row)))
 }
 
 /// Change a trunk
@@ -321,10 +418,15 @@ pub(super) async fn change(
 ) -> Result<Reply<Trunk>, Refused> {
     caller.may("trunks")?;
     let mut row = find(&api, caller.account(whose.account)?, &id)?;
-    asked.apply(&mut row);
-    reachable(&api, &row.host)?;
+    asked.apply(&mut row)?;
+    if row.kind == call::TrunkKind::Sip {
+        reachable(&api, &row.host)?;
+    }
     match api.app.store.update_trunk(&row).await.map_err(store_failed)? {
-        true => find(&api, row.account, &row.id.to_string()).map(|row| Reply(row.into())),
+        true => {
+            api.app.upkeep.refresh();
+            find(&api, row.account, &row.id.to_string()).map(|row| Reply(Trunk::new(&api, row)))
+        }
         false => Err(body::unknown(&id, "trunk_not_found", "trunk")),
     }
 }
@@ -344,9 +446,36 @@ pub(super) async fn delete(
     caller.may("trunks")?;
     let row = find(&api, caller.account(whose.account)?, &id)?;
     match api.app.store.delete_trunk(Some(row.account), row.id).await.map_err(store_failed)? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => {
+            api.app.upkeep.refresh();
+            Ok(StatusCode::NO_CONTENT)
+        }
         false => Err(body::unknown(&id, "trunk_not_found", "trunk")),
     }
+}
+
+/// Test a trunk
+///
+/// DNS, connection, OPTIONS, and REGISTER where the trunk has a user name; nobody is called and nothing is changed.
+#[utoipa::path(post, path = "/v1/trunks/{id}/test", tag = "trunks",
+    params(("id" = String, Path, description = "Its id or its name."), Whose),
+    responses((status = OK, description = "What came of each step, and what to try where one failed.", body = Tried),
+              (status = "default", description = "Refused.", body = Problem,
+               content_type = "application/problem+json")))]
+pub(super) async fn test(
+    State(api): State<Api>,
+    caller: Caller,
+    Segment(id): Segment,
+    Asked(whose): Asked<Whose>,
+) -> Result<Reply<Tried>, Refused> {
+    caller.may("trunks")?;
+    let row = find(&api, caller.account(whose.account)?, &id)?;
+    if row.kind == call::TrunkKind::Simulated {
+        let message = "The simulated network runs inside this server: there is nothing to test.";
+        return Err(Refused::bad("simulated_trunk", message));
+    }
+    let steps = api.app.upkeep.probe(&row).await;
+    Ok(Reply(Tried { ok: steps.iter().all(|step| step.ok), steps }))
 }
 
 /// The account's trunk with this id or name.

@@ -1,0 +1,179 @@
+//! A flow made ready: speech rendered, files loaded, second legs checked and looked up, so that nothing can fail once
+//! the phone rings.
+
+use std::time::Duration;
+
+use call::{ClipId, RouteId, Verb};
+use media::Clip;
+
+use super::{Order, caller_id, destination, dial_all, longest, plan};
+use crate::app::App;
+use crate::flow::{Dial, Gather, Prompt, Record, Step};
+use crate::refused::Refused;
+use crate::store::{Account, TrunkRow};
+use crate::switch;
+
+/// A flow as the switch takes it.
+pub(super) struct Rendered {
+    pub(super) verbs: Vec<Verb>,
+    pub(super) clips: Vec<Clip>,
+    /// How to reach the attempts of each second leg.
+    pub(super) routes: Vec<Vec<switch::Dial>>,
+    pub(super) shown: Shown,
+}
+
+/// What the call's record shows of its flow.
+#[derive(Default)]
+pub(super) struct Shown {
+    file: Option<String>,
+    pub(super) text: Option<String>,
+}
+
+impl Shown {
+    /// What is played first, as document 0 names it.
+    pub(super) fn audio_file(&self, created_at: i64) -> Option<String> {
+        self.file.clone().or_else(|| self.text.as_ref().map(|_| format!("tts_{created_at}.wav")))
+    }
+}
+
+/// Renders the flow of an order; `from` is the caller ID that was asked for.
+pub(super) async fn render(
+    app: &App,
+    account: &Account,
+    order: &Order,
+    from: Option<&str>,
+    trunks: &[TrunkRow],
+) -> Result<Rendered, Refused> {
+    let (clips, routes, shown) = (Vec::new(), Vec::new(), Shown::default());
+    let mut renderer = Renderer { app, account, order, from, trunks, clips, routes, shown, ringback: None };
+    let verbs = renderer.steps(&order.flow).await?;
+    let Renderer { clips, routes, shown, .. } = renderer;
+    Ok(Rendered { verbs, clips, routes, shown })
+}
+
+struct Renderer<'a> {
+    app: &'a App,
+    account: &'a Account,
+    order: &'a Order,
+    from: Option<&'a str>,
+    trunks: &'a [TrunkRow],
+    clips: Vec<Clip>,
+    routes: Vec<Vec<switch::Dial>>,
+    shown: Shown,
+    ringback: Option<ClipId>,
+}
+
+impl Renderer<'_> {
+    async fn steps(&mut self, steps: &[Step]) -> Result<Vec<Verb>, Refused> {
+        let mut verbs = Vec::with_capacity(steps.len());
+        for step in steps {
+            verbs.push(match step {
+                Step::Say { text, voice, language } => self.say(text, voice, language).await?,
+                Step::Play { file } => self.play(file).await?,
+                Step::Pause { seconds } => Verb::Pause(Duration::from_secs_f32(*seconds)),
+                Step::Digits { send } => Verb::Digits(send.clone()),
+                // Boxed, for branches have steps of their own.
+                Step::Gather(gather) => Box::pin(self.gather(gather)).await?,
+                Step::Record(record) => Verb::Record(rules(record)),
+                Step::Dial(dial) => self.dial(dial).await?,
+                Step::Hangup {} => Verb::Hangup,
+            });
+        }
+        Ok(verbs)
+    }
+
+    async fn say(
+        &mut self,
+        text: &str,
+        voice: &Option<String>,
+        language: &Option<String>,
+    ) -> Result<Verb, Refused> {
+        let spoken = self.app.speech.say(text, voice.as_deref(), language.as_deref()).await?;
+        self.shown.text.get_or_insert_with(|| text.to_owned());
+        Ok(Verb::Say { clip: self.keep(spoken.clip), text: text.to_owned() })
+    }
+
+    async fn play(&mut self, file: &str) -> Result<Verb, Refused> {
+        let clip = self.app.uploads.load(file).await?;
+        self.shown.file.get_or_insert_with(|| file.to_owned());
+        Ok(Verb::Play { clip: self.keep(clip), name: file.to_owned() })
+    }
+
+    fn keep(&mut self, clip: Clip) -> ClipId {
+        self.clips.push(clip);
+        ClipId(self.clips.len() as u32 - 1)
+    }
+
+    async fn gather(&mut self, gather: &Gather) -> Result<Verb, Refused> {
+        let mut prompts = Vec::with_capacity(gather.prompts.len());
+        for prompt in &gather.prompts {
+            prompts.push(match prompt {
+                Prompt::Say { text, voice, language } => self.say(text, voice, language).await?,
+                Prompt::Play { file } => self.play(file).await?,
+                Prompt::Pause { seconds } => Verb::Pause(Duration::from_secs_f32(*seconds)),
+            });
+        }
+        let mut branches = Vec::with_capacity(gather.branches.len());
+        for (digits, steps) in &gather.branches {
+            branches.push((digits.clone(), self.steps(steps).await?));
+        }
+        Ok(Verb::Gather(Box::new(call::Gather {
+            prompts,
+            digits: gather.min_digits.into()..=gather.max_digits.into(),
+            finish: gather.finish_on,
+            timeout: Duration::from_secs_f32(gather.timeout_s),
+            between: Duration::from_secs_f32(gather.between_s),
+            tries: gather.tries.into(),
+            branches,
+            otherwise: self.steps(&gather.otherwise).await?,
+        })))
+    }
+
+    /// A second leg goes through the same checks as the first one, before anybody is dialled.
+    async fn dial(&mut self, dial: &Dial) -> Result<Verb, Refused> {
+        let to = destination(&dial.to)?;
+        let own = dial.from.as_deref().map(caller_id).transpose()?;
+        let from = own.as_deref().or(self.from);
+        let trunk = dial.trunk.as_deref().or(self.order.trunk.as_deref());
+        let attempts = plan(self.app, self.account, trunk, &to, from, self.trunks)?;
+        let (attempts, dials) = dial_all(self.app, None, attempts, self.trunks).await?;
+        self.routes.push(dials);
+        let config = &self.app.config;
+        let seconds = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        Ok(Verb::Dial(Box::new(call::Dial {
+            to: dial.to.trim().to_owned(),
+            route: RouteId(self.routes.len() as u32 - 1),
+            attempts,
+            ring_timeout: seconds(dial.ring_timeout_s).unwrap_or(config.ring_timeout),
+            max_duration: longest(seconds(dial.max_duration_s), config, self.account),
+            ringback: dial.ringback.then(|| self.ringback()),
+        })))
+    }
+
+    /// One turn of the ringing tone, made once for all of the flow's second legs.
+    fn ringback(&mut self) -> ClipId {
+        if let Some(clip) = self.ringback {
+            return clip;
+        }
+        let mut samples = media::tone::sine(RINGBACK_HZ, RINGBACK_ON_MS, RINGBACK_LEVEL);
+        samples.resize(samples.len() + (RINGBACK_OFF_MS * 8) as usize, 0);
+        let clip = self.keep(Clip::from_samples(samples));
+        self.ringback = Some(clip);
+        clip
+    }
+}
+
+/// The ringing tone of most countries (ITU-T E.180): 425 Hz for one second in five.
+const RINGBACK_HZ: f32 = 425.0;
+const RINGBACK_ON_MS: u32 = 1000;
+const RINGBACK_OFF_MS: u32 = 4000;
+const RINGBACK_LEVEL: f32 = 0.1;
+
+fn rules(record: &Record) -> call::Record {
+    call::Record {
+        beep: record.beep,
+        max: Duration::from_secs(record.max_s.into()),
+        end_silence: record.end_silence_s.map(Duration::from_secs_f32),
+        finish_keys: record.finish_on.clone(),
+    }
+}

@@ -1,0 +1,131 @@
+//! The last word about a call, and everything that is written about it before.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::Placed;
+use super::entry::{Entry, LegKey, wall};
+use super::run::Loop;
+use crate::store::{CallEvent, Finish, Write};
+
+impl Loop {
+    pub(super) fn finished(&mut self, key: usize, outcome: call::Outcome, now: Instant) {
+        self.close_media(key);
+        self.end_turn(LegKey::first(key), now);
+        if let Some((n, _)) = self.calls.get(key).and_then(|entry| entry.second.as_ref()) {
+            self.forget_leg(LegKey { call: key, second: Some(*n) }, now);
+        }
+        let Some(entry) = self.calls.get_mut(key) else { return };
+        entry.keys.clear();
+        entry.outcome = Some((outcome, now));
+        if let Some(leg) = entry.first.sip.take() {
+            self.by_leg.remove(&leg);
+        }
+        self.finish_if_complete(key, now);
+    }
+
+    pub(super) fn close_media(&mut self, key: usize) {
+        if let Some(line) = self.calls.get(key).and_then(|entry| entry.first.media.as_ref()) {
+            self.parts.media.close(line.id);
+        }
+    }
+
+    pub(super) fn finish_if_complete(&mut self, key: usize, now: Instant) {
+        if self.calls.get(key).is_some_and(Entry::is_complete) {
+            self.finish(key, now);
+        }
+    }
+
+    /// Writes the last word about a call and forgets it.
+    pub(super) fn finish(&mut self, key: usize, now: Instant) {
+        let Some(mut entry) = self.calls.try_remove(key) else { return };
+        self.set_timer(key, None);
+        self.by_id.remove(&entry.id);
+        // Before the end is written: who learns of it may place the next call.
+        drop(entry.slot.take());
+        if let Some(line) = &entry.first.media {
+            self.by_media.remove(&line.id);
+        }
+        let Some((outcome, _)) = entry.outcome.take() else { return };
+        if let Some(reply) = entry.placed.take() {
+            let _ = reply.send(Ok(Placed { sip_call_id: String::new() }));
+        }
+        let quality = entry.quality().filter(|_| outcome.answered.is_some());
+        if let Some(quality) = &quality {
+            let event = entry.event("quality", quality.clone());
+            self.publish(event);
+        }
+        let recorded = entry.closed.as_ref().and_then(|closed| closed.recorded_ms);
+        let recording = entry.recorded.take().filter(|_| recorded.is_some());
+        let ended_at = wall(outcome.ended, now);
+        let cause = &outcome.cause;
+        let event = entry.event(
+            "finished",
+            json!({
+                "state": outcome.state.as_str(),
+                "cause": { "code": cause.code, "text": cause.text, "hint": cause.hint, "sip": cause.sip, "q850": cause.q850 },
+                "answered": outcome.answered.is_some(),
+                "recording": recording,
+                "recorded_ms": recorded,
+                "recording_error": entry.closed.as_ref().and_then(|closed| closed.recording_error.clone()),
+            }),
+        );
+        metrics::counter!("trunkline_calls_finished_total", "state" => outcome.state.as_str()).increment(1);
+        tracing::info!(call = %entry.id, state = outcome.state.as_str(), cause = cause.code, "call finished");
+        let finish = Finish {
+            call: entry.id,
+            state: outcome.state,
+            cause_code: Some(cause.code.into()),
+            cause_text: Some(cause.text.clone()),
+            cause_hint: cause.hint.map(Into::into),
+            sip_status: cause.sip,
+            q850: cause.q850,
+            hangup_by: Some(cause.by.as_str().into()),
+            ringing_at: outcome.ringing.map(|at| wall(at, now)),
+            answered_at: outcome.answered.map(|at| wall(at, now)),
+            ended_at,
+            quality,
+            heard: entry.heard.map(|heard| json!(heard)),
+            recording,
+            event,
+        };
+        self.write(Write::Finish(Box::new(finish)));
+    }
+
+    pub(super) fn state(&mut self, key: usize, state: call::State) {
+        let Some(entry) = self.calls.get_mut(key) else { return };
+        // The first state was stored with the call; the final one is written with its cause.
+        if state == call::State::Queued || state.is_final() {
+            return;
+        }
+        let event = entry.event("state", json!({ "state": state.as_str() }));
+        let write = Write::State { call: entry.id, state, at: event.at };
+        self.write(write);
+        self.publish(event);
+    }
+
+    pub(super) fn report(&mut self, key: usize, kind: &str, detail: Value) {
+        let Some(entry) = self.calls.get_mut(key) else { return };
+        let event = entry.event(kind, detail);
+        self.publish(event);
+    }
+
+    fn publish(&mut self, event: CallEvent) {
+        self.write(Write::Event(event));
+    }
+
+    pub(super) fn write(&mut self, write: Write) {
+        self.unwritten.push_back(write);
+        self.write_on();
+    }
+
+    pub(super) fn write_on(&mut self) {
+        while let Some(write) = self.unwritten.pop_front() {
+            if let Err(full) = self.parts.store.record(write) {
+                self.unwritten.push_front(*full.0);
+                return;
+            }
+        }
+    }
+}
