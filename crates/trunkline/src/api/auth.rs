@@ -31,11 +31,6 @@ impl Caller {
         Err(Refused::new(403, "missing_scope", lacks).hint(hint))
     }
 
-    /// As [`Caller::check`].
-    pub(super) fn may(&self, scope: &str) -> Result<(), Refused> {
-        self.check(Some(scope))
-    }
-
     /// The account that is meant: one's own unless the operator names another.
     pub(super) fn account(&self, named: Option<i64>) -> Result<i64, Refused> {
         match named {

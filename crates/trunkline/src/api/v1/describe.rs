@@ -50,6 +50,13 @@ const REFUSALS: &[(&str, &str, &str, &str, &str)] = &[
         "The body did not arrive within 30 seconds.",
     ),
     (
+        "409",
+        "Conflict",
+        "It is in no state for this, or what is to be made is there already.",
+        "call_not_live",
+        "This call has ended.",
+    ),
+    (
         "413",
         "ContentTooLarge",
         "The body is larger than 1 MiB.",
@@ -134,6 +141,7 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
         let can_be = match *status {
             "404" => has_id || path == "/v1/calls",
             "406" => has_content,
+            "409" => method != "GET",
             "408" | "413" | "415" => has_body,
             _ => true,
         };
