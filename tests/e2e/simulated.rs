@@ -171,7 +171,7 @@ fn a_voicemail_beeps_and_records_what_we_say() {
     };
     assert!(is_tone(&part(0.3, 1.8), 700.0), "its greeting");
     assert!(is_tone(&part(2.0, 2.7), 440.0), "its beep");
-    let message = server.data().join("voicemail").join(format!("{id}.wav"));
+    let message = server.data().join("voicemail").join(format!("{}.wav", id.trim_start_matches("call_")));
     let message = crate::tool::wait_for("the message", Duration::from_secs(5), || {
         let sound = sound::read_wav(&std::fs::read(&message).ok()?).into_iter().next()?;
         (sound.seconds() > 2.0).then_some(sound)
@@ -302,7 +302,10 @@ fn callees_of_ones_own_are_checked_at_the_start() {
         let said = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(1), "{command}: {said}");
         assert!(said.contains("sim_callees") && said.contains("callees.toml"), "{command}: {said}");
-        assert!(said.contains("[[callee]] 1 (0177): script, line 2, word 1: \"anwser\""), "{command}: {said}");
+        assert!(
+            said.contains("[[callee]] 1 (0177): script, line 2, word 1: \"anwser\""),
+            "{command}: {said}"
+        );
     }
 }
 
@@ -330,7 +333,10 @@ fn flows_are_tested_in_no_time() {
     assert!(out.contains("finish_key"), "the call's timeline: {out}");
     let (code, out, _) = run(&wrong, &["--json"]);
     let report: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, report["failed"].as_u64(), report["passed"].as_u64()), (Some(1), Some(1), Some(tests as u64 - 1)));
+    assert_eq!(
+        (code, report["failed"].as_u64(), report["passed"].as_u64()),
+        (Some(1), Some(1), Some(tests as u64 - 1))
+    );
 
     let (code, out, err) = run("[[test]]\nname = 'a'\n", &[]);
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");

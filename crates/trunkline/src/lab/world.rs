@@ -51,7 +51,7 @@ pub(super) fn call(test: &Test, directory: &Directory, folder: &Path) -> Ran {
     };
     let mut now = began;
     world.turn(now);
-    let mut ended = None;
+    let mut ended = world.gateway.outcome.as_ref().map(|_| now);
     while let Some(next) = world.poll_timeout() {
         if ended.is_some() && world.exchange.is_idle() {
             break;
