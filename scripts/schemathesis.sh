@@ -28,12 +28,27 @@ cat >"$folder/schemathesis.toml" <<TOML
 [generation]
 # As every header on the wire.
 codec = "ascii"
+
+[checks.positive_data_acceptance]
+# No schema can say whether a number may be called, a host is reachable or a place is one in this list.
+expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "503"]
+
+[[operations]]
+# A call that was placed just now has no recording yet.
+include-path = "/v1/calls/{id}/recording"
+checks.ensure_resource_availability.enabled = false
 TOML
+run() {
+    (cd "$folder" && "$st" --config-file schemathesis.toml run "http://127.0.0.1:$port/openapi.json" \
+        --header "Authorization: Bearer $key" --checks all --max-examples "${SCHEMATHESIS_EXAMPLES:-20}" \
+        --max-time "${SCHEMATHESIS_SECONDS:-150}" --workers 2 --request-timeout 20 --seed 1 "$@")
+}
 status=0
-(cd "$folder" && "$st" --config-file schemathesis.toml run "http://127.0.0.1:$port/openapi.json" \
-    --header "Authorization: Bearer $key" --exclude-path /v1/events/stream --checks all \
-    --max-examples "${SCHEMATHESIS_EXAMPLES:-20}" --max-time "${SCHEMATHESIS_SECONDS:-150}" \
-    --workers 2 --request-timeout 20 --seed 1 "$@") || status=$?
+# Rotated or revoked, the key of this run would open nothing more: that is left to its own run at the end.
+for part in "--exclude-operation-id keys_rotate --exclude-operation-id keys_revoke --exclude-operation-id events_stream" \
+    "--include-operation-id keys_rotate --include-operation-id keys_revoke --phases examples,coverage"; do
+    run $part "$@" || status=1
+done
 if grep -q 'panicked at' "$folder/log"; then
     cat "$folder/log"
     status=1

@@ -80,7 +80,8 @@ fn nothing_grows_and_nothing_leaks() {
         let due = Duration::from_nanos(1_000_000_000 / rate * (placed + refused));
         std::thread::sleep(due.saturating_sub(start.elapsed()));
         let to = NUMBERS[(placed as usize) % NUMBERS.len()];
-        let order = json!({ "to": to, "play": file, "record": placed.is_multiple_of(4), "ring_timeout_s": 5 });
+        let order =
+            json!({ "to": to, "play": file, "record": placed.is_multiple_of(4), "ring_timeout_s": 5 });
         match server.post("/v1/calls", order).status {
             201 => placed += 1,
             _ => refused += 1,
@@ -100,7 +101,8 @@ fn nothing_grows_and_nothing_leaks() {
     let quiet = Instant::now();
     let mut after = last;
     // Transactions linger for 32 s (RFC 3261 timers), ports for a few seconds.
-    while quiet.elapsed() < Duration::from_secs(60) && (after.calls, after.legs, after.transactions) != (0.0, 0.0, 0.0)
+    while quiet.elapsed() < Duration::from_secs(60)
+        && (after.calls, after.legs, after.transactions) != (0.0, 0.0, 0.0)
     {
         std::thread::sleep(Duration::from_secs(1));
         after = held(&mut server);
@@ -118,7 +120,9 @@ fn nothing_grows_and_nothing_leaks() {
     let metrics = server.get("/metrics").expect(200).text();
     let finished: f64 = metrics
         .lines()
-        .filter_map(|line| line.strip_prefix("trunkline_calls_finished_total{")?.rsplit(' ').next()?.parse::<f64>().ok())
+        .filter_map(|line| {
+            line.strip_prefix("trunkline_calls_finished_total{")?.rsplit(' ').next()?.parse::<f64>().ok()
+        })
         .sum();
     assert_eq!(finished as u64, placed, "{metrics}");
     let open: Value = server.get("/v1/calls?status=in-progress").expect(200).json();

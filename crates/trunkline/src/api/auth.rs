@@ -31,14 +31,12 @@ impl Caller {
         Err(Refused::new(403, "missing_scope", lacks).hint(hint))
     }
 
-    /// As [`Caller::check`].
-    pub(super) fn may(&self, scope: &str) -> Result<(), Refused> {
-        self.check(Some(scope))
-    }
-
     /// The account that is meant: one's own unless the operator names another.
     pub(super) fn account(&self, named: Option<i64>) -> Result<i64, Refused> {
         match named {
+            Some(none) if none < 0 => {
+                Err(Refused::bad("invalid_account", "`account` is below 0: accounts count from 0."))
+            }
             Some(other) if other != self.0.account && !self.0.operator => Err(Refused::new(
                 403,
                 "operator_only",

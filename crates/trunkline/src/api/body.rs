@@ -206,7 +206,7 @@ pub(super) fn number_filter(text: Option<String>) -> Option<String> {
 
 /// A moment in time to filter by, in Unix ms.
 pub(super) fn moment(name: &str, asked: Option<&str>) -> Result<Option<i64>, Refused> {
-    let Some(asked) = asked.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(asked) = asked else { return Ok(None) };
     // A `+` in a query string means a space; in a time it was meant as typed.
     let read: Result<jiff::Timestamp, _> = asked.replace(' ', "+").parse();
     read.map(|at| Some(at.as_millisecond())).map_err(|_| {

@@ -206,7 +206,7 @@ mod tests {
             "trunkline backup",
             "trunkline restore",
             "trunkline test",
-            "trunkline trunks add acme --host a --transport tls",
+            "trunkline trunks add acme --host a --transport sctp",
             "trunkline trunks add acme --host a --port 0",
         ];
         for line in bad {

@@ -64,11 +64,9 @@ impl Identity {
         Self { key: None, account: OPERATOR, operator: true, ..Self::default() }
     }
 
-    /// Whether they may do what `scope` (one of [`SCOPES`]) stands for; of a whole group such as `trunks`, anything.
+    /// Whether they may do what `scope` (one of [`SCOPES`]) stands for.
     pub fn may(&self, scope: &str) -> bool {
-        let fits =
-            |own: &String| own == scope || own.split_once(':').is_some_and(|(group, _)| group == scope);
-        self.scopes.is_empty() || self.scopes.iter().any(fits)
+        self.scopes.is_empty() || self.scopes.iter().any(|own| own == scope)
     }
 
     /// Whether `key` opens nothing that they could not open themselves: account, scopes, sources, time.

@@ -112,8 +112,9 @@ async fn the_operator_says_what_an_account_may_do() {
     for (body, field) in [
         (json!({ "name": "" }), "name"),
         (json!({ "limits": { "max_calls": 0 } }), "limits.max_calls"),
-        (json!({ "limits": { "calls_per_second": -1 } }), "limits.calls_per_second"),
+        (json!({ "limits": { "calls_per_second": -1 } }), "`calls_per_second`: invalid value"),
         (json!({ "limits": { "calls": 1 } }), "limits"),
+        (json!({ "limits": [1, 2, 3] }), "limits"),
         (json!({ "destinations": { "countries": ["US", "Europe"] } }), "destinations.countries[1]"),
         (json!({ "destinations": { "prefixes": ["49"] } }), "destinations.prefixes[0]"),
         (json!({ "destinations": { "region": "" } }), "destinations.region"),

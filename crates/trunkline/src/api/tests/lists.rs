@@ -59,6 +59,8 @@ async fn a_wrong_query_is_named() {
         ("/v1/calls?direction=up", "invalid_query", "direction"),
         ("/v1/calls?status=happy", "invalid_status", "status"),
         ("/v1/calls?created_after=yesterday", "invalid_time", "created_after"),
+        ("/v1/calls?created_after=", "invalid_time", "created_after"),
+        ("/v1/keys?account=-1", "invalid_account", "account"),
         ("/v1/calls?after=nonsense", "invalid_cursor", "after"),
         ("/v1/calls?after=507f1f77bcf86cd799439011", "invalid_cursor", "after"),
         ("/v1/events?after=Y2F0", "invalid_cursor", "after"),

@@ -2,7 +2,8 @@
 
 use axum::Json as Reply;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{Whose, given};
@@ -89,7 +90,11 @@ pub(super) struct AccountPatch {
     /// 1 to 64 characters.
     #[schema(min_length = 1, max_length = 64)]
     name: Option<String>,
+    #[serde(default, deserialize_with = "object")]
+    #[schema(value_type = Option<LimitsPatch>)]
     limits: Option<LimitsPatch>,
+    #[serde(default, deserialize_with = "object")]
+    #[schema(value_type = Option<DestinationsPatch>)]
     destinations: Option<DestinationsPatch>,
 }
 
@@ -117,6 +122,13 @@ struct DestinationsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     region: Option<Option<String>>,
+}
+
+/// serde would read an array as the fields in their order.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+    let Some(object) = Option::<serde_json::Map<_, _>>::deserialize(from)? else { return Ok(None) };
+    let read = serde_path_to_error::deserialize(serde_json::Value::from(object));
+    read.map(Some).map_err(|error| serde::de::Error::custom(format!("`{}`: {}", error.path(), error.inner())))
 }
 
 /// Get the account

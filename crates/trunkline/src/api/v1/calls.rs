@@ -14,7 +14,7 @@ use futures_util::stream::unfold;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::schema::{Call, Event, NewCall, Status};
+use super::schema::{Call, Event, NewCall, SentEvent, Status};
 use super::{Page, location};
 use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, OnceJson, Segment};
@@ -130,6 +130,7 @@ pub(super) struct ListQuery {
     /// Only calls to this number.
     to: Option<String>,
     /// Only calls in this direction.
+    #[param(inline)]
     direction: Option<Direction>,
     /// Only calls over the trunk with this name or id.
     trunk: Option<String>,
@@ -223,7 +224,7 @@ pub(super) async fn hang_up(
 /// as `data`.
 #[utoipa::path(get, path = "/v1/calls/{id}/events", tag = "calls",
     params(("id" = String, Path,), ("Last-Event-ID" = Option<i64>, Header,)),
-    responses((status = OK, description = "A stream of events.", body = Event, content_type = "text/event-stream")))]
+    responses((status = OK, description = "A stream of events.", body = SentEvent, content_type = "text/event-stream")))]
 pub(super) async fn events(
     State(api): State<Api>,
     caller: Caller,
@@ -246,10 +247,8 @@ pub(super) async fn events(
 /// The sequence behind which a reader goes on; 0 for the first.
 fn last_event(headers: &HeaderMap) -> Result<i64, Refused> {
     let Some(value) = headers.get("last-event-id") else { return Ok(0) };
-    let text = value.to_str().unwrap_or("?").trim();
-    let sequence =
-        if text.is_empty() { Some(0) } else { text.parse().ok().filter(|sequence| *sequence >= 0) };
-    sequence.ok_or_else(|| {
+    let sequence = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    sequence.filter(|sequence| *sequence >= 0).ok_or_else(|| {
         Refused::bad("invalid_cursor", "The header Last-Event-ID is no sequence of an event of this call.")
             .hint("Send back the `id` of the last event that was read, or leave the header out.")
     })

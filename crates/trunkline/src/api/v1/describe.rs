@@ -50,6 +50,13 @@ const REFUSALS: &[(&str, &str, &str, &str, &str)] = &[
         "The body did not arrive within 30 seconds.",
     ),
     (
+        "409",
+        "Conflict",
+        "It is in no state for this, or what is to be made is there already.",
+        "call_not_live",
+        "This call has ended.",
+    ),
+    (
         "413",
         "ContentTooLarge",
         "The body is larger than 1 MiB.",
@@ -120,7 +127,9 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
         operation.insert("security".into(), json!([{ "key": [scope] }]));
     }
     let has_body = operation.contains_key("requestBody");
-    let has_id = path.contains('{') || path == "/v1/account" || path == "/v1/events";
+    let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
+    let mut names = parameters.filter_map(|parameter| parameter.get("name").and_then(Value::as_str));
+    let has_id = names.any(|name| ["id", "call", "webhook", "account"].contains(&name));
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.remove("default");
     let has_content =
@@ -132,6 +141,7 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
         let can_be = match *status {
             "404" => has_id || path == "/v1/calls",
             "406" => has_content,
+            "409" => method != "GET",
             "408" | "413" | "415" => has_body,
             _ => true,
         };
@@ -202,14 +212,16 @@ fn responses() -> Value {
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            if object.get("properties").is_some_and(Value::is_object)
-                && !object.contains_key("additionalProperties")
-            {
+            let kind = object.get("type");
+            let is_object = kind.is_some_and(|kind| match kind {
+                Value::Array(kinds) => kinds.contains(&json!("object")),
+                kind => kind == "object",
+            });
+            if is_object && !object.contains_key("additionalProperties") {
                 object.insert("additionalProperties".into(), false.into());
             }
-            let parts = object
-                .iter_mut()
-                .filter(|(name, _)| !["example", "examples", "default"].contains(&name.as_str()));
+            let said = ["example", "examples", "default"];
+            let parts = object.iter_mut().filter(|(name, _)| !said.contains(&name.as_str()));
             parts.for_each(|(_, part)| close(part));
         }
         Value::Array(parts) => parts.iter_mut().for_each(close),

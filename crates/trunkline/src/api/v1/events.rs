@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Page;
-use super::schema::Event;
+use super::schema::{Event, SentEvent};
 use crate::api::auth::Caller;
 use crate::api::body::{self, Asked};
 use crate::api::reply::store_failed;
@@ -105,7 +105,7 @@ pub(super) struct StreamQuery {
 /// `cut-off`, whose data say so, and may come back with the `id` it got to.
 #[utoipa::path(get, path = "/v1/events/stream", tag = "events",
     params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event read.")),
-    responses((status = OK, description = "A stream of events.", body = Event, content_type = "text/event-stream")))]
+    responses((status = OK, description = "A stream of events.", body = SentEvent, content_type = "text/event-stream")))]
 pub(super) async fn stream(
     State(api): State<Api>,
     caller: Caller,

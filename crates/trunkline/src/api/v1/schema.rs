@@ -290,8 +290,23 @@ pub(super) struct Event {
     /// `gathered`, `record`, `recorded`, `dial`, `dial-ringing`, `dial-answered`, `dialed`, `stopped`, `held`, `resumed`,
     /// `recording`, `recording-paused`, `recording-resumed`, `flow-done`, `quality`, `heard` or `finished`
     kind: String,
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     detail: Value,
+}
+
+/// An event as a stream sends it.
+#[derive(ToSchema)]
+#[schema(example = json!({ "event": "state", "id": "2", "data": "{…}" }))]
+#[expect(dead_code, reason = "describes what server-sent events are read as")]
+pub(super) struct SentEvent {
+    /// The event's kind.
+    event: String,
+    /// What to send back as `Last-Event-ID`.
+    #[schema(required = false)]
+    id: Option<String>,
+    /// An `Event` as JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
 }
 
 impl From<CallEvent> for Event {

@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::store::{NewTrunk, TrunkRow};
 use crate::switch::Load;
 use crate::trunk::{TrunkSettings, default_port};
-use crate::upkeep::{Reach, RegistrationWord, Step};
+use crate::upkeep::{Check, Reach, RegistrationWord};
 
 /// How signalling reaches the provider.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
@@ -288,7 +288,7 @@ struct Health {
 pub(super) struct Tried {
     /// Whether every step went well.
     ok: bool,
-    steps: Vec<Step>,
+    steps: Vec<Check>,
 }
 
 impl Trunk {
@@ -345,7 +345,6 @@ pub(super) async fn create(
     caller: Caller,
     Json(asked): Json<NewTrunkBody>,
 ) -> Result<impl IntoResponse, Refused> {
-    caller.may("trunks")?;
     let account = caller.account(asked.account)?;
     reachable(&api, &asked.host)?;
     let new = NewTrunk {
@@ -382,7 +381,6 @@ pub(super) async fn list(
     caller: Caller,
     Asked(whose): Asked<Whose>,
 ) -> Result<Reply<Page<Trunk>>, Refused> {
-    caller.may("trunks")?;
     let trunks = api.app.store.trunks(caller.account(whose.account)?);
     Ok(Reply(Page { data: trunks.into_iter().map(|row| Trunk::new(&api, row)).collect(), next: None }))
 }
@@ -399,7 +397,6 @@ pub(super) async fn get(
     Segment(id): Segment,
     Asked(whose): Asked<Whose>,
 ) -> Result<Reply<Trunk>, Refused> {
-    caller.may("trunks")?;
     find(&api, caller.account(whose.account)?, &id).map(|row| Reply(Trunk::new(&api, row)))
 }
 
@@ -416,7 +413,6 @@ pub(super) async fn change(
     Asked(whose): Asked<Whose>,
     Json(asked): Json<TrunkPatch>,
 ) -> Result<Reply<Trunk>, Refused> {
-    caller.may("trunks")?;
     let mut row = find(&api, caller.account(whose.account)?, &id)?;
     asked.apply(&mut row)?;
     if row.kind == call::TrunkKind::Sip {
@@ -443,7 +439,6 @@ pub(super) async fn delete(
     Segment(id): Segment,
     Asked(whose): Asked<Whose>,
 ) -> Result<StatusCode, Refused> {
-    caller.may("trunks")?;
     let row = find(&api, caller.account(whose.account)?, &id)?;
     match api.app.store.delete_trunk(Some(row.account), row.id).await.map_err(store_failed)? {
         true => {
@@ -468,7 +463,6 @@ pub(super) async fn test(
     Segment(id): Segment,
     Asked(whose): Asked<Whose>,
 ) -> Result<Reply<Tried>, Refused> {
-    caller.may("trunks")?;
     let row = find(&api, caller.account(whose.account)?, &id)?;
     if row.kind == call::TrunkKind::Simulated {
         let message = "The simulated network runs inside this server: there is nothing to test.";

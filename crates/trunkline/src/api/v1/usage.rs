@@ -58,6 +58,7 @@ pub(super) struct UsageQuery {
     #[param(format = DateTime, example = "2026-02-01T00:00:00Z")]
     to: Option<String>,
     /// `day` (in UTC) or `hour`; `day` when left out.
+    #[param(inline)]
     by: Option<Span>,
     /// Another account than the key's own: operators only, who see everyone's when this is left out.
     #[param(minimum = 0)]
