@@ -86,6 +86,8 @@ fn holds(detail: &Value, word: &str) -> bool {
     match detail {
         Value::String(text) => text == word,
         Value::Object(fields) => fields.values().any(|value| holds(value, word)),
-        other => other.to_string() == word,
+        Value::Bool(yes) => (if *yes { "true" } else { "false" }) == word,
+        Value::Number(number) => word.parse().is_ok_and(|wanted: f64| number.as_f64() == Some(wanted)),
+        Value::Null | Value::Array(_) => false,
     }
 }

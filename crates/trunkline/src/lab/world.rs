@@ -97,8 +97,8 @@ impl World {
         self.exchange.lines.at(now);
         for _ in 0..MOST_TURNS {
             let mut busy = self.gateway.step(&mut self.exchange.lines, now);
-            busy |= self.from_us(now);
-            busy |= self.from_them(now);
+            busy |= self.our_output(now);
+            busy |= self.their_output(now);
             busy |= self.heard(now);
             if !busy {
                 return;
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// What our side sends reaches the network at once.
-    fn from_us(&mut self, now: Instant) -> bool {
+    fn our_output(&mut self, now: Instant) -> bool {
         match self.gateway.sip.poll_output() {
             None => return false,
             Some(Output::Event(event)) => self.gateway.sip_event(event, &mut self.exchange.lines, now),
@@ -122,7 +122,7 @@ impl World {
         true
     }
 
-    fn from_them(&mut self, now: Instant) -> bool {
+    fn their_output(&mut self, now: Instant) -> bool {
         match self.network.poll_output() {
             None => return false,
             Some(Output::Event(Event::Incoming { leg, request, .. })) => {
