@@ -36,6 +36,7 @@ pub enum StepName {
 /// What came of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProbeStep)]
 pub struct Step {
     /// Which.
     pub step: StepName,

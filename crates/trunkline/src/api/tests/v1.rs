@@ -195,7 +195,7 @@ async fn a_trunk_is_made_changed_and_deleted_and_its_password_never_shown() {
         json!({ "host": "sip.example.com" }),
         json!({ "port": 0 }),
         json!({ "port": 70000 }),
-        json!({ "transport": "tls" }),
+        json!({ "transport": "sctp" }),
         json!({ "name": "" }),
         json!({ "password": "a\r\nb" }),
         json!({ "kind": "simulated" }),
