@@ -78,7 +78,7 @@ fn a_name_that_leads_nowhere_is_said_to() {
     server.post("/v1/trunks", by_name("udp")).expect(201);
     let id = server.say_to(CALLEE);
     let call = server.wait_for_end(&id, "failed");
-    let text = call["cause"]["text"].as_str().unwrap_or_default();
+    let text = call["cause"]["message"].as_str().unwrap_or_default();
     assert!(text.contains("carrier.test cannot be resolved: there is no such name"), "{call:#}");
 }
 
@@ -88,6 +88,6 @@ fn a_connection_that_is_refused_is_said_to_be() {
     server.trunk(ports::take(1), json!({ "transport": "tls" }));
     let id = server.say_to(CALLEE);
     let call = server.wait_for_end(&id, "failed");
-    let text = call["cause"]["text"].as_str().unwrap_or_default();
+    let text = call["cause"]["message"].as_str().unwrap_or_default();
     assert!(text.contains("the connection was refused"), "{call:#}");
 }

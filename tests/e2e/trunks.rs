@@ -47,7 +47,10 @@ fn a_trunk_registers_refreshes_its_password_and_takes_itself_back() {
     assert!(registered["registration"]["expires_at"].is_string(), "{registered:#}");
     let user = made["id"].as_str().unwrap().rsplit('_').next().unwrap();
     let log = provider.log();
-    assert!(log.contains(&format!("registered {USER} at sip:{user}@")), "our Contact names the trunk: {log}");
+    assert!(
+        log.contains(&format!("registered {USER} at <sip:{user}@")),
+        "our Contact names the trunk: {log}"
+    );
     let up = wait_for_trunk(&server, "health", "up");
     assert!(up["health"]["since"].is_string() && up["health"]["round_trip_ms"].is_u64(), "{up:#}");
 

@@ -44,11 +44,7 @@ const LEG_BYTES: isize = 3_000;
 
 #[test]
 fn a_held_leg_costs_little_and_gives_it_back() {
-    let path = Path {
-        transport: Transport::Udp,
-        local: ([192, 0, 2, 1], 5060).into(),
-        remote: ([192, 0, 2, 9], 5060).into(),
-    };
+    let path = Path::new(Transport::Udp, ([192, 0, 2, 1], 5060).into(), ([192, 0, 2, 9], 5060).into());
     let mut endpoint = Endpoint::new(Config::default(), [7; 32]);
     let mut now = Instant::now();
     let idle = HELD.get();

@@ -194,7 +194,7 @@ mod tests {
             "trunkline webhooks add",
             "trunkline backup",
             "trunkline restore",
-            "trunkline trunks add acme --host a --transport tls",
+            "trunkline trunks add acme --host a --transport sctp",
             "trunkline trunks add acme --host a --port 0",
         ];
         for line in bad {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use utoipa::ToSchema;
 
 pub use health::{Health, Reach};
-pub use probe::{Step, StepName};
+pub use probe::{Check, CheckName};
 
 use crate::dns::Resolver;
 use crate::endpoint::Trust;
@@ -183,7 +183,7 @@ impl Upkeep {
     }
 
     /// Tries a trunk step by step; the steps after one that leaves them nothing to try are left out. Nobody is called.
-    pub async fn probe(&self, row: &TrunkRow) -> Vec<Step> {
+    pub async fn probe(&self, row: &TrunkRow) -> Vec<Check> {
         probe::probe(row, &self.means).await
     }
 

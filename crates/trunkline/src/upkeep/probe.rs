@@ -22,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// What is tried, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum StepName {
+pub enum CheckName {
     /// The next hop's name becomes addresses.
     Dns,
     /// A connection over TCP or TLS comes about; UDP has none.
@@ -36,10 +36,9 @@ pub enum StepName {
 /// What came of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = ProbeStep)]
-pub struct Step {
+pub struct Check {
     /// Which.
-    pub step: StepName,
+    pub step: CheckName,
     /// Whether it went well.
     pub ok: bool,
     /// How long it took.
@@ -54,7 +53,7 @@ pub struct Step {
 type Told = Result<String, (String, String)>;
 
 /// Tries a trunk. The steps after one that leaves them nothing to try are left out.
-pub(super) async fn probe(row: &TrunkRow, means: &Means) -> Vec<Step> {
+pub(super) async fn probe(row: &TrunkRow, means: &Means) -> Vec<Check> {
     let mut steps = Vec::new();
     let mut record = |step, start: Instant, told: Told| {
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -62,40 +61,40 @@ pub(super) async fn probe(row: &TrunkRow, means: &Means) -> Vec<Step> {
             Ok(detail) => (true, detail, None),
             Err((detail, hint)) => (false, detail, Some(hint)),
         };
-        steps.push(Step { step, ok, ms, detail, hint });
+        steps.push(Check { step, ok, ms, detail, hint });
         ok
     };
     let start = Instant::now();
     let (told, target) = locate(row, means).await;
-    record(StepName::Dns, start, told);
+    record(CheckName::Dns, start, told);
     let Some(target) = target else { return steps };
 
     let start = Instant::now();
-    if !record(StepName::Connect, start, connect(&target, &means.trust).await) {
+    if !record(CheckName::Connect, start, connect(&target, &means.trust).await) {
         return steps;
     }
     let path = match means.switch.path(target.clone()).await {
         Ok(path) => path,
         Err(why) => {
-            record(StepName::Options, Instant::now(), Err((why, OWN_SIDE.into())));
+            record(CheckName::Options, Instant::now(), Err((why, OWN_SIDE.into())));
             return steps;
         }
     };
     let start = Instant::now();
     let answer = ask(means, options(row, path)).await;
-    record(StepName::Options, start, judge_options(row, &target, answer.as_ref()));
+    record(CheckName::Options, start, judge_options(row, &target, answer.as_ref()));
 
     if row.username.is_some() {
         let start = Instant::now();
         let request = match bindings(row, path) {
             Ok(request) => request,
             Err(why) => {
-                record(StepName::Register, start, Err((why, OWN_SIDE.into())));
+                record(CheckName::Register, start, Err((why, OWN_SIDE.into())));
                 return steps;
             }
         };
         let answer = ask(means, request).await;
-        record(StepName::Register, start, judge_register(row, answer.as_ref()));
+        record(CheckName::Register, start, judge_register(row, answer.as_ref()));
     }
     steps
 }

@@ -138,6 +138,7 @@ async fn every_example_fits_its_schema() {
 async fn examples_of_requests_are_taken_and_answered_as_described() {
     let house = House::build().await;
     let openapi = openapi(&house).await;
+    house.app.uploads.seed_demo().unwrap();
     let call = house.finished_call(0, "+12025550123").await;
     let key = house.ask("POST", "/v1/keys", &json!({ "name": "a" })).await.json()["id"].clone();
     let trunk = house.ask("POST", "/v1/trunks", &json!({ "name": "mine", "host": "127.0.0.1" })).await;
@@ -162,12 +163,22 @@ async fn examples_of_requests_are_taken_and_answered_as_described() {
             // Sockets bound to loopback reach nothing else.
             *host = json!("127.0.0.1");
         }
+        if let Some(url) = body.as_mut().and_then(|body| body.get_mut("url")) {
+            // No name server is asked.
+            *url = json!("https://93.184.216.34/hook");
+        }
         let text = body.map(|body| body.to_string()).unwrap_or_default();
         let answer = house.send(request(&method, &real, KEY, &text)).await;
         let status = answer.status.as_u16();
         let what = format!("{method} {real} {status}");
         let missing = status == 404 && (path.ends_with("/recording") || id.starts_with("507f"));
-        assert!(answer.status.is_success() || missing, "{what}: {}", String::from_utf8_lossy(&answer.bytes));
+        // What is asked of a running call conflicts with the end of this one, and says so.
+        let over = status == 409 && path.starts_with("/v1/calls/{id}/");
+        assert!(
+            answer.status.is_success() || missing || over,
+            "{what}: {}",
+            String::from_utf8_lossy(&answer.bytes)
+        );
         let described = &operation["responses"][status.to_string()];
         let named = described["$ref"].as_str().and_then(|name| openapi.pointer(name.trim_start_matches('#')));
         let described = named.unwrap_or(described);

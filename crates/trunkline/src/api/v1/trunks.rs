@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::store::{NewTrunk, TrunkRow};
 use crate::switch::Load;
 use crate::trunk::{TrunkSettings, default_port};
-use crate::upkeep::{Reach, RegistrationWord, Step};
+use crate::upkeep::{Check, Reach, RegistrationWord};
 
 /// How signalling reaches the provider.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
@@ -288,7 +288,7 @@ struct Health {
 pub(super) struct Tried {
     /// Whether every step went well.
     ok: bool,
-    steps: Vec<Step>,
+    steps: Vec<Check>,
 }
 
 impl Trunk {
