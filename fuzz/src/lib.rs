@@ -75,43 +75,71 @@ pub fn setup(choice: u8) -> media::Setup {
 /// A call to be placed by the endpoint.
 pub fn invite(path: sip::Path) -> sip::Invite {
     sip::Invite {
-        path,
-        request_uri: "sip:them@192.0.2.2".into(),
-        from_display: None,
-        from_uri: "sip:us@192.0.2.1".into(),
-        to_uri: "sip:them@192.0.2.2".into(),
-        contact_user: None,
-        route: Vec::new(),
-        headers: Vec::new(),
         body: b"v=0\r\n".to_vec(),
+        reliable: sip::Reliable::Supported,
+        session_timer: Some(sip::SessionTimer::default()),
         credentials: Some(sip::digest::Credentials {
             username: "u".into(),
             password: "p".into(),
             realm: None,
             algorithm: sip::digest::Algorithm::Md5,
         }),
+        ..sip::Invite::new(path, "sip:them@192.0.2.2", "sip:us@192.0.2.1", "sip:them@192.0.2.2")
     }
 }
 
 /// A call with a flow and up to three attempts.
 pub fn spec(script: &mut Script<'_>) -> call::Spec {
-    let attempt = call::Attempt {
+    let flow = flow(script, 0);
+    let attempts = vec![attempt(); usize::from(script.byte() % 4)];
+    call::Spec { hold_after_flow: script.byte() % 2 == 0, ..call::Spec::new(flow, attempts) }
+}
+
+fn attempt() -> call::Attempt {
+    call::Attempt {
         trunk: Some("t".into()),
         kind: call::AttemptKind::Trunk(call::TrunkKind::Sip),
         destination: "+12025550123".into(),
         caller_id: None,
         strategy: call::Strategy::SipInvite,
-    };
-    let flow = (0..script.byte() % 6).map(|_| verb(script)).collect();
-    let attempts = vec![attempt; usize::from(script.byte() % 4)];
-    call::Spec { hold_after_flow: script.byte() % 2 == 0, ..call::Spec::new(flow, attempts) }
+    }
 }
 
-fn verb(script: &mut Script<'_>) -> call::Verb {
-    match script.byte() % 4 {
-        0 => call::Verb::Say { clip: call::ClipId(0), text: "a".into() },
+fn flow(script: &mut Script<'_>, depth: u8) -> Vec<call::Verb> {
+    (0..script.byte() % 4).map(|_| verb(script, depth)).collect()
+}
+
+fn verb(script: &mut Script<'_>, depth: u8) -> call::Verb {
+    let say = || call::Verb::Say { clip: call::ClipId(0), text: "a".into() };
+    match script.byte() % 8 {
+        0 => say(),
         1 => call::Verb::Play { clip: call::ClipId(0), name: "b".into() },
         2 => call::Verb::Pause(script.time()),
+        3 => call::Verb::Digits("1w#".into()),
+        4 if depth < 3 => call::Verb::Gather(Box::new(call::Gather {
+            prompts: vec![say()],
+            digits: 1..=usize::from(script.byte() % 4 + 1),
+            finish: Some('#'),
+            timeout: script.time(),
+            between: script.time(),
+            tries: u32::from(script.byte() % 3),
+            branches: vec![("1".into(), flow(script, depth + 1)), ("2".into(), flow(script, depth + 1))],
+            otherwise: flow(script, depth + 1),
+        })),
+        5 => call::Verb::Record(call::Record {
+            beep: script.byte() % 2 == 0,
+            max: script.time(),
+            end_silence: None,
+            finish_keys: "#".into(),
+        }),
+        6 => call::Verb::Dial(Box::new(call::Dial {
+            to: "them".into(),
+            route: call::RouteId(0),
+            attempts: vec![attempt(); usize::from(script.byte() % 3)],
+            ring_timeout: script.time(),
+            max_duration: script.time(),
+            ringback: Some(call::ClipId(0)),
+        })),
         _ => call::Verb::Hangup,
     }
 }
@@ -119,26 +147,13 @@ fn verb(script: &mut Script<'_>) -> call::Verb {
 /// Something that happens to a call.
 pub fn input(script: &mut Script<'_>) -> call::Input {
     use call::Input;
-    match script.byte() % 9 {
+    match script.byte() % 12 {
+        9 => Input::Recorded { id: u32::from(script.byte() % 8) },
+        10 => Input::Trying,
+        11 => Input::Second { n: u32::from(script.byte() % 4), what: second(script) },
         0 => Input::Ringing { early_media: script.byte() % 2 == 0 },
         1 => Input::Answered,
-        2 => Input::LegFailed(call::LegFailure {
-            kind: match script.byte() % 6 {
-                0 => call::FailureKind::Dns("no such name".into()),
-                1 => call::FailureKind::Transport,
-                2 => call::FailureKind::Timeout,
-                3 => call::FailureKind::Canceled,
-                4 => call::FailureKind::Media("no port".into()),
-                _ => call::FailureKind::Status,
-            },
-            status: Some(300 + script.number() % 400),
-            phrase: String::new(),
-            q850: Some(script.byte()),
-            provisional: script.byte() % 2 == 0,
-            sent: script.byte() % 2 == 0,
-            challenged: script.byte() % 2 == 0,
-            had_credentials: script.byte() % 2 == 0,
-        }),
+        2 => Input::LegFailed(failure(script)),
         3 => Input::LegEnded {
             by: [call::LegEnd::Remote, call::LegEnd::NoAck, call::LegEnd::Transport]
                 [usize::from(script.byte() % 3)],
@@ -149,6 +164,40 @@ pub fn input(script: &mut Script<'_>) -> call::Input {
         6 => Input::Silent { after: script.time() },
         7 => Input::Digit(char::from(b"0123456789*#ABCD"[usize::from(script.byte() % 16)])),
         _ => Input::MediaFailed("broken".into()),
+    }
+}
+
+fn second(script: &mut Script<'_>) -> call::LegInput {
+    use call::LegInput;
+    match script.byte() % 8 {
+        0 => LegInput::Trying,
+        1 => LegInput::Ringing { early_media: script.byte() % 2 == 0 },
+        2 => LegInput::Answered,
+        3 => LegInput::Failed(failure(script)),
+        4 => LegInput::Ended { by: call::LegEnd::Remote, q850: None },
+        5 => LegInput::MediaReady,
+        6 => LegInput::MediaFailed("broken".into()),
+        _ => LegInput::Digit('1'),
+    }
+}
+
+fn failure(script: &mut Script<'_>) -> call::LegFailure {
+    call::LegFailure {
+        kind: match script.byte() % 6 {
+            0 => call::FailureKind::Dns("no such name".into()),
+            1 => call::FailureKind::Transport,
+            2 => call::FailureKind::Timeout,
+            3 => call::FailureKind::Canceled,
+            4 => call::FailureKind::Media("no port".into()),
+            _ => call::FailureKind::Status,
+        },
+        status: Some(300 + script.number() % 400),
+        phrase: String::new(),
+        q850: Some(script.byte()),
+        provisional: script.byte() % 2 == 0,
+        sent: script.byte() % 2 == 0,
+        challenged: script.byte() % 2 == 0,
+        had_credentials: script.byte() % 2 == 0,
     }
 }
 

@@ -104,7 +104,7 @@ fuzz_target!(|input: &[u8]| {
         let step = script.byte();
         let now = bench.now;
         let endpoint = &mut bench.endpoint;
-        match step % 14 {
+        match step % 18 {
             0 => endpoint
                 .handle_input(Input::Datagram { path: path(Transport::Udp), bytes: script.bytes() }, now),
             1 => endpoint
@@ -156,6 +156,10 @@ fuzz_target!(|input: &[u8]| {
                 match verb {
                     7 => endpoint.hang_up(leg, None, now),
                     8 => drop(endpoint.accept(leg, b"v=0\r\n".to_vec(), now)),
+                    14 => drop(endpoint.reinvite(leg, b"v=0\r\n".to_vec(), now)),
+                    15 => drop(endpoint.update(leg, b"v=0\r\n".to_vec(), now)),
+                    16 => drop(endpoint.info(leg, "application/dtmf-relay", b"Signal=1".to_vec(), now)),
+                    17 => drop(endpoint.refer(leg, "sip:other@192.0.2.3", now)),
                     9 => drop(endpoint.reject(leg, 400 + script.number() % 300, &[], now)),
                     10 => drop(endpoint.answer_offer(leg, Ok(b"v=0\r\n".to_vec()), now)),
                     _ => drop(endpoint.ring(leg, 180 + u16::from(script.byte() % 4), None, now)),

@@ -9,7 +9,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(uri) = sip::Uri::parse(text) {
         let _ = (uri.socket_addr(), uri.params.iter().count());
     }
-    let policy = Policy { countries: vec!["US".into()], default_region: Some("US".into()) };
+    let policy =
+        Policy { countries: vec!["US".into()], default_region: Some("US".into()), ..Policy::default() };
     match Destination::parse(text, |_| false) {
         Ok(Destination::Pstn(number)) => {
             // What is allowed is not an emergency number, however it is written.

@@ -25,7 +25,7 @@ use crate::http;
 use crate::outward::Outward;
 use crate::rtp::Media;
 use crate::secret::Secret;
-use crate::sim::Network;
+use crate::sim::{self, Directory, GREETING, Network, Voices};
 use crate::speech::Speech;
 use crate::store::{Keep, MasterKey, Store, StoreError, TrunkRow};
 use crate::switch::{self, Switch};
@@ -34,8 +34,6 @@ use crate::upkeep::{Means, Upkeep};
 use crate::upload::Uploads;
 use crate::webhook;
 
-/// What callees of the simulated network say.
-const GREETING: &str = "Hello. This is the simulated phone network. I am listening.";
 /// How long HTTP requests may go on once all calls have ended.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
 
@@ -269,15 +267,20 @@ async fn sweep(app: Arc<App>) {
 }
 
 async fn simulate(config: &Config, media: &Media, switch: &Switch) -> Result<Network> {
+    let directory = directory(config)?;
     // Always offline: no paid engine is asked for what nobody ordered. Without one callees answer with a tone.
     let offline = SpeechConfig { engine: EngineChoice::Flite, ..SpeechConfig::default() };
-    let greeting = match Speech::new(&offline, config.data_dir.join("speech"))
-        .say(GREETING, None, Some("en-US"))
-        .await
-    {
-        Ok(spoken) => spoken.clip,
-        Err(_) => media::Clip::tone(880.0, 400, 0.3),
-    };
+    let speech = Speech::new(&offline, config.data_dir.join("speech"));
+    let voices = Arc::new(Voices::default());
+    if learn(&speech, &voices, GREETING).await {
+        // The start does not wait for the rest; who calls at once hears a tone in its place.
+        let (texts, voices) = (directory.texts(), voices.clone());
+        tokio::spawn(async move {
+            for text in texts.iter().filter(|text| *text != GREETING) {
+                learn(&speech, &voices, text).await;
+            }
+        });
+    }
     let switch = switch.clone();
     let report = Box::new(move |call, heard| switch.heard(call, heard));
     // Both ends must be of one address family: an IPv6 socket does not reach 127.0.0.1.
@@ -287,7 +290,25 @@ async fn simulate(config: &Config, media: &Media, switch: &Switch) -> Result<Net
         }
         (_, sim) => sim,
     };
-    Network::start(listen, media.clone(), greeting, report).map_err(|e| port_error("sim_listen", listen, &e))
+    let voicemail = config.data_dir.join("voicemail");
+    let setup = sim::Setup { listen, media: media.clone(), directory, voices, voicemail, report };
+    Network::start(setup).map_err(|e| port_error("sim_listen", listen, &e))
+}
+
+/// Whether a text could be rendered for the callees.
+async fn learn(speech: &Speech, voices: &Voices, text: &str) -> bool {
+    let spoken = speech.say(text, None, Some("en-US")).await;
+    spoken.is_ok_and(|spoken| {
+        voices.learn(text, spoken.clip);
+        true
+    })
+}
+
+/// Who answers at which number, one's own callees included.
+pub fn directory(config: &Config) -> Result<Directory> {
+    let Some(path) = &config.sim_callees else { return Ok(Directory::new(&[])?) };
+    let own = sim::directory::read(path).and_then(|own| Directory::new(&own));
+    own.map_err(|error| anyhow::anyhow!("sim_callees: {}: {error} (TRUNKLINE_SIM_CALLEES)", path.display()))
 }
 
 /// Each call needs two sockets, a recording and a share of the rest; a simulated one needs two more.
@@ -309,9 +330,8 @@ fn raise_file_limit(max_calls: usize) {
 /// The data folder, private to its owner, and the lock that keeps a second server out of it.
 fn prepare(data_dir: &Path) -> Result<File> {
     let create = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    for path in
-        [data_dir.to_owned(), data_dir.join("recordings"), data_dir.join("uploads"), data_dir.join("speech")]
-    {
+    let folders = ["recordings", "uploads", "speech", "voicemail"].map(|name| data_dir.join(name));
+    for path in std::iter::once(data_dir.to_owned()).chain(folders) {
         create(&path).with_context(|| format!("data_dir: {} cannot be created", path.display()))?;
     }
     // A folder that was there before may be open to others; what is kept in it is nobody else's.

@@ -59,6 +59,8 @@ pub struct Config {
     pub region: Option<String>,
     /// The simulated network's own UDP socket.
     pub sim_listen: SocketAddr,
+    /// A TOML file with callees of one's own for the simulated network.
+    pub sim_callees: Option<PathBuf>,
     /// Calls at once.
     pub max_calls: usize,
     /// API requests of one key in a second.
@@ -218,6 +220,7 @@ impl Default for Config {
             prefixes: Vec::new(),
             region: None,
             sim_listen: loopback(0),
+            sim_callees: None,
             max_calls: 1000,
             requests_per_second: 1000,
             wrong_keys_per_minute: 60,

@@ -1,7 +1,9 @@
 //! A flow as it is ordered: the steps of a call, as every face says them and as the store keeps them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use call::Verb;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -142,6 +144,27 @@ impl Default for Gather {
     }
 }
 
+impl Gather {
+    /// What a call is told; `prompts`, `branches` and `otherwise` are rendered.
+    pub(crate) fn verb(
+        &self,
+        prompts: Vec<Verb>,
+        branches: Vec<(String, Vec<Verb>)>,
+        otherwise: Vec<Verb>,
+    ) -> Verb {
+        Verb::Gather(Box::new(call::Gather {
+            prompts,
+            digits: self.min_digits.into()..=self.max_digits.into(),
+            finish: self.finish_on,
+            timeout: Duration::from_secs_f32(self.timeout_s),
+            between: Duration::from_secs_f32(self.between_s),
+            tries: self.tries.into(),
+            branches,
+            otherwise,
+        }))
+    }
+}
+
 /// Records what the other side says, mono, until silence, a key or the limit. The event `recorded` brings the file,
 /// its length and why it ended: `silence`, `key`, `limit` or `stopped`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -164,6 +187,18 @@ pub struct Record {
 impl Default for Record {
     fn default() -> Self {
         Self { beep: true, max_s: 120, end_silence_s: Some(5.0), finish_on: "#".into() }
+    }
+}
+
+impl Record {
+    /// What a call is told.
+    pub(crate) fn rules(&self) -> call::Record {
+        call::Record {
+            beep: self.beep,
+            max: Duration::from_secs(self.max_s.into()),
+            end_silence: self.end_silence_s.map(Duration::from_secs_f32),
+            finish_keys: self.finish_on.clone(),
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Id([u8; 12]);
 
 impl Id {
+    /// The id of nothing that is kept.
+    pub const NIL: Self = Self([0; 12]);
+
     /// A new id. Fails only when the operating system has no randomness to give.
     pub fn new() -> Result<Self, getrandom::Error> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as u32);

@@ -10,6 +10,7 @@ use call::{AttemptKind, Destination, Number, Policy, Quota, Strategy, TrunkKind}
 use serde_json::json;
 
 use self::render::Rendered;
+pub(crate) use self::render::ringback;
 use crate::app::App;
 use crate::config::{self, Config};
 use crate::flow::{self, Step};

@@ -34,6 +34,18 @@ pub enum Why {
     Stopped,
 }
 
+impl Why {
+    /// The word used in every API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Silence => "silence",
+            Why::Key(_) => "key",
+            Why::Max => "limit",
+            Why::Stopped => "stopped",
+        }
+    }
+}
+
 /// A recording that runs.
 pub(super) struct Segment {
     pub(super) id: u32,

@@ -10,6 +10,8 @@ mod client;
 pub mod demo;
 mod doctor;
 mod keys;
+mod sim;
+mod test;
 mod trunks;
 mod webhooks;
 
@@ -27,6 +29,7 @@ Examples:
   trunkline keys create --name billing              make an API key
   trunkline trunks add acme --host sip.example.com --username 4915 --password-file - --default
                                                     go out through your own SIP provider from now on
+  trunkline test flows.toml                         try call flows in milliseconds, without a server
   trunkline doctor                                  find out what is wrong, and what to do
 
 Settings stand in trunkline.toml (each key is explained there) and in the environment as TRUNKLINE_<KEY>, which
@@ -67,6 +70,10 @@ enum Command {
     Backup(backup::Backup),
     /// Put a backup into an empty data folder
     Restore(backup::Restore),
+    /// Run call flows against the simulated network under a virtual clock, for CI
+    Test(test::Arguments),
+    /// List who answers at which number of the simulated network
+    Sim,
     /// Check settings, folders, ports, speech engines and trunks, and say what to do
     Doctor,
     /// Check the settings only; ends with 0 if they can be used, else with 1
@@ -115,6 +122,8 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Webhooks(command) => webhooks::run(&config, command).await,
         Command::Backup(what) => backup::backup(&config, what).await,
         Command::Restore(what) => backup::restore(&config, what).await,
+        Command::Test(arguments) => Ok(test::run(&config, &arguments)),
+        Command::Sim => sim::run(&config),
         Command::Doctor => Ok(doctor::run(&config).await),
         Command::Check => check::run(&config),
     }
@@ -178,6 +187,8 @@ mod tests {
             "trunkline webhooks replay msg_65a1f0c2a4b1c2d3e4f50601",
             "trunkline backup /srv/backup --recordings",
             "trunkline restore /srv/backup --data-dir /srv/trunkline",
+            "trunkline test flows.toml more.toml --json",
+            "trunkline sim",
             "trunkline doctor",
             "trunkline check",
         ];
@@ -194,6 +205,7 @@ mod tests {
             "trunkline webhooks add",
             "trunkline backup",
             "trunkline restore",
+            "trunkline test",
             "trunkline trunks add acme --host a --transport sctp",
             "trunkline trunks add acme --host a --port 0",
         ];

@@ -119,6 +119,7 @@ pub(super) const KEYS: &[Key] = &[
         country(v, false).map(|v| c.region = Some(v))
     }),
     Key::new("sim_listen", ADDRESS, |c, v| parse(&mut c.sim_listen, v)),
+    Key::new("sim_callees", "a TOML file", |c, v| put(&mut c.sim_callees, Some(v.into()))),
     Key::new("max_calls", "a number from 1 to 100000", |c, v| {
         let calls = v.parse().ok()?;
         (1..=100_000).contains(&calls).then(|| c.max_calls = calls)

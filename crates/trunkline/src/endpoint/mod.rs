@@ -145,13 +145,20 @@ impl Endpoint {
 
     /// Reads datagrams, at most a batch of them.
     pub fn read_datagrams(&mut self, now: Instant) {
+        self.read_datagrams_if(now, |_| true);
+    }
+
+    /// As [`Self::read_datagrams`]; what `admits` refuses is as if it had never come.
+    pub fn read_datagrams_if(&mut self, now: Instant, mut admits: impl FnMut(&[u8]) -> bool) {
         for _ in 0..BATCH {
             match self.udp.recv_from(&mut self.buffer) {
                 Ok((n, remote)) => {
                     let Ok(local) = self.routes.local(remote) else { continue };
                     let path = Path::new(Transport::Udp, local, remote);
                     let bytes = self.buffer.get(..n).unwrap_or_default();
-                    self.sip.handle_input(Input::Datagram { path, bytes }, now);
+                    if admits(bytes) {
+                        self.sip.handle_input(Input::Datagram { path, bytes }, now);
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.backlog = false;

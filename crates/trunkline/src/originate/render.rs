@@ -8,7 +8,7 @@ use media::Clip;
 
 use super::{Order, caller_id, destination, dial_all, longest, plan};
 use crate::app::App;
-use crate::flow::{Dial, Gather, Prompt, Record, Step};
+use crate::flow::{Dial, Gather, Prompt, Step};
 use crate::refused::Refused;
 use crate::store::{Account, TrunkRow};
 use crate::switch;
@@ -74,7 +74,7 @@ impl Renderer<'_> {
                 Step::Digits { send } => Verb::Digits(send.clone()),
                 // Boxed, for branches have steps of their own.
                 Step::Gather(gather) => Box::pin(self.gather(gather)).await?,
-                Step::Record(record) => Verb::Record(rules(record)),
+                Step::Record(record) => Verb::Record(record.rules()),
                 Step::Dial(dial) => self.dial(dial).await?,
                 Step::Hangup {} => Verb::Hangup,
             });
@@ -117,16 +117,8 @@ impl Renderer<'_> {
         for (digits, steps) in &gather.branches {
             branches.push((digits.clone(), self.steps(steps).await?));
         }
-        Ok(Verb::Gather(Box::new(call::Gather {
-            prompts,
-            digits: gather.min_digits.into()..=gather.max_digits.into(),
-            finish: gather.finish_on,
-            timeout: Duration::from_secs_f32(gather.timeout_s),
-            between: Duration::from_secs_f32(gather.between_s),
-            tries: gather.tries.into(),
-            branches,
-            otherwise: self.steps(&gather.otherwise).await?,
-        })))
+        let otherwise = self.steps(&gather.otherwise).await?;
+        Ok(gather.verb(prompts, branches, otherwise))
     }
 
     /// A second leg goes through the same checks as the first one, before anybody is dialled.
@@ -155,9 +147,7 @@ impl Renderer<'_> {
         if let Some(clip) = self.ringback {
             return clip;
         }
-        let mut samples = media::tone::sine(RINGBACK_HZ, RINGBACK_ON_MS, RINGBACK_LEVEL);
-        samples.resize(samples.len() + (RINGBACK_OFF_MS * 8) as usize, 0);
-        let clip = self.keep(Clip::from_samples(samples));
+        let clip = self.keep(ringback());
         self.ringback = Some(clip);
         clip
     }
@@ -169,11 +159,9 @@ const RINGBACK_ON_MS: u32 = 1000;
 const RINGBACK_OFF_MS: u32 = 4000;
 const RINGBACK_LEVEL: f32 = 0.1;
 
-fn rules(record: &Record) -> call::Record {
-    call::Record {
-        beep: record.beep,
-        max: Duration::from_secs(record.max_s.into()),
-        end_silence: record.end_silence_s.map(Duration::from_secs_f32),
-        finish_keys: record.finish_on.clone(),
-    }
+/// One turn of the ringing tone.
+pub(crate) fn ringback() -> Clip {
+    let mut samples = media::tone::sine(RINGBACK_HZ, RINGBACK_ON_MS, RINGBACK_LEVEL);
+    samples.resize(samples.len() + (RINGBACK_OFF_MS * 8) as usize, 0);
+    Clip::from_samples(samples)
 }

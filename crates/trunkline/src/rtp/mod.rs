@@ -4,6 +4,7 @@
 //! bounded queues. Per packet there is no allocation, lock, channel or clock call.
 
 mod ear;
+mod impair;
 mod ports;
 mod recorder;
 mod run;
@@ -22,7 +23,10 @@ use media::sdp::Negotiated;
 use media::{Clip, Rules, Setup, Stats};
 use mio::Waker;
 
+pub(crate) use ear::Ear;
 pub use ear::Heard;
+pub(crate) use impair::BadLine;
+pub use impair::Impairment;
 pub use ports::{Ports, Socket};
 
 /// Commands waiting for one loop; beyond, the sender is told that media is overloaded.
@@ -37,6 +41,13 @@ const MOST_LOOPS: usize = 256;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct MediaId(u64);
 
+impl MediaId {
+    /// Its number, unique in this process.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What a loop is told.
 pub(crate) enum Command {
     Open { id: MediaId, rtp: std::net::UdpSocket, rtcp: std::net::UdpSocket, sink: Sink },
@@ -47,6 +58,7 @@ pub(crate) enum Command {
     Stop { id: MediaId },
     Digits { id: MediaId, item: u32, digits: String },
     Echo { id: MediaId },
+    Impair { id: MediaId, how: Impairment, seed: u64 },
     Info { id: MediaId, digit: char, ms: u16 },
     Record { id: MediaId, item: u32, rules: Rules, path: PathBuf, file: String },
     StopRecord { id: MediaId, item: u32 },
@@ -246,6 +258,11 @@ impl Media {
     /// From now on sends back what is heard.
     pub fn echo(&self, id: MediaId) -> Result<(), Overloaded> {
         self.send(id, Command::Echo { id })
+    }
+
+    /// From now on what is sent gets lost or comes late, by the chances of `seed`.
+    pub fn impair(&self, id: MediaId, how: Impairment, seed: u64) -> Result<(), Overloaded> {
+        self.send(id, Command::Impair { id, how, seed })
     }
 
     /// Ends the session; [`Event::Closed`] follows.

@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use super::ear::Ear;
+use super::impair::BadLine;
 use super::recorder::{Disk, Told};
 use super::{Closed, Command, Event, MediaId, Segment, Sink};
 
@@ -58,6 +59,8 @@ struct Leg {
     ear: Option<Box<Ear>>,
     recording: bool,
     lost_chunks: u32,
+    /// What it sends goes over this line, where that is a bad one.
+    bad_line: Option<Box<BadLine>>,
     /// The leg it is joined with.
     peer: Option<usize>,
     segment: Option<Take>,
@@ -187,6 +190,11 @@ impl Loop {
                     session.echo(true);
                 }
             }
+            Command::Impair { id, how, seed } => {
+                if let Some(leg) = key(&id).and_then(|key| self.legs.get_mut(key)) {
+                    leg.bad_line.get_or_insert_with(|| Box::new(BadLine::new(how, seed))).set(how);
+                }
+            }
             Command::Digits { id, item, digits } => self.press(id, item, &digits, now),
             Command::Info { id, digit, ms } => {
                 if let Some(session) = self.session(id) {
@@ -285,6 +293,7 @@ impl Loop {
             ear: None,
             recording: false,
             lost_chunks: 0,
+            bad_line: None,
             peer: None,
             segment: None,
         });
@@ -322,8 +331,12 @@ impl Loop {
             for _ in 0..ticks.min(MOST_TICKS) {
                 let mut packet = session.tick(now, out);
                 while let Some(send) = packet {
-                    // A full socket buffer loses this packet as a network would.
-                    let _ = leg.rtp.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+                    let packet_bytes = out.get(..send.len).unwrap_or_default();
+                    match &mut leg.bad_line {
+                        // A full socket buffer loses this packet as a network would.
+                        None => drop(leg.rtp.send_to(packet_bytes, send.to)),
+                        Some(line) => line.take(packet_bytes, send.to, now),
+                    }
                     packet = session.more(out);
                 }
                 if let Some(ear) = leg.ear.as_deref_mut() {
@@ -332,6 +345,9 @@ impl Loop {
                 if leg.peer.is_some() {
                     heard.extend_from_slice(session.heard());
                 }
+            }
+            while let Some((packet, to)) = leg.bad_line.as_mut().and_then(|line| line.due(now)) {
+                let _ = leg.rtp.send_to(packet, to);
             }
             if let Some(send) = session.poll_rtcp(now, ntp, out) {
                 let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
@@ -429,12 +445,7 @@ fn end_segment(
     untold: &mut VecDeque<(Sink, Event)>,
 ) {
     let Some(Take { item, file, lost_chunks }) = take else { return };
-    let why = match why {
-        Why::Silence => "silence",
-        Why::Key(_) => "key",
-        Why::Max => "limit",
-        Why::Stopped => "stopped",
-    };
+    let why = why.as_str();
     let error = (lost_chunks > 0).then(|| format!("the disk was too slow: {lost_chunks} parts are missing"));
     let track = (id, Some(item));
     let segment = Box::new(Segment { file, ms: None, why, error });

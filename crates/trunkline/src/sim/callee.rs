@@ -1,133 +1,241 @@
-//! Who answers at a number of the simulated network. No IO: told what happened, says what to do.
+//! Somebody on one call, as a script has it. No IO: told what happened, says what to do.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How a callee behaves, chosen by the last four digits of the number dialled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Manner {
-    /// Rings half a second, answers, greets, listens and reports what it heard.
-    Listens,
-    /// `…0101`: 486 Busy Here.
-    Busy,
-    /// `…0102`: rings for ever.
-    NoAnswer,
-    /// `…0103`: 603 Decline.
-    Declines,
-    /// `…0104`: rings three seconds, then like [`Manner::Listens`].
-    RingsThenAnswers,
-    /// `…0105`: answers at once and sends back what it hears.
-    Echo,
-    /// `…0106`: hangs up in the middle of a sentence, two seconds after it answered.
-    HangsUp,
-    /// `…0107`: 404 Not Found.
-    DoesNotExist,
-}
+use super::script::{Script, Sound, Step, Worse};
 
-/// The table newcomers see: digits, what happens.
-pub const TABLE: &[(&str, Manner, &str)] = &[
-    ("0101", Manner::Busy, "is busy (486)"),
-    ("0102", Manner::NoAnswer, "rings and never answers"),
-    ("0103", Manner::Declines, "declines (603)"),
-    ("0104", Manner::RingsThenAnswers, "rings 3 s, then answers, greets and listens"),
-    ("0105", Manner::Echo, "answers and echoes what it hears"),
-    ("0106", Manner::HangsUp, "hangs up mid-sentence, 2 s after answering"),
-    ("0107", Manner::DoesNotExist, "does not exist (404)"),
-];
+/// Keys kept until they are asked for.
+const MOST_KEYS: usize = 64;
+/// A script that begins again does so after a while, so that it cannot go round without end in no time.
+const BEFORE_REPEAT: Duration = Duration::from_millis(100);
 
 /// What the callee does next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// 180 Ringing.
-    Ring,
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Action {
+    /// 180 to 183.
+    Progress(u16),
+    /// 183 with an answer.
+    EarlyMedia,
     /// 200 OK.
     Answer,
     /// A final refusal with this status.
     Reject(u16),
-    /// Speak the greeting.
-    Greet,
-    /// Send back what is heard.
+    /// 302 with this Contact.
+    Redirect(String),
+    /// To be heard; its end is to be told under this id, unless it is cut off after `limit`.
+    Play { id: u32, sound: Sound, limit: Option<Duration> },
+    /// Enough of what is heard.
+    Stop,
+    /// Keys; their end is to be told under this id.
+    Press { id: u32, keys: String },
+    /// Sends back what is heard.
     Echo,
+    /// Records what is heard, at the most for so long; the end is to be told under this id.
+    Record { id: u32, longest: Duration },
+    /// Puts the other side on hold, or takes it back; the end is to be told.
+    Hold(bool),
+    /// What is sent arrives worse from now on.
+    Impair(Worse),
+    /// A BYE is not answered for so long.
+    LateBye(Duration),
     /// BYE.
     HangUp,
 }
 
-/// One callee on one call.
-#[derive(Debug)]
-pub struct Callee {
-    plan: Vec<(Instant, Action)>,
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Input {
+    /// What had this id is over.
+    Done(u32),
+    /// The other side pressed a key.
+    Key(char),
+    /// A change of hold is settled.
+    Reoffered,
 }
 
-impl Manner {
-    /// The callee behind the user part of a Request-URI.
-    pub fn of(user: &str) -> Self {
-        TABLE
-            .iter()
-            .find(|(digits, ..)| user.ends_with(digits))
-            .map_or(Self::Listens, |(_, manner, _)| *manner)
-    }
+/// What the next step waits for.
+#[derive(Debug)]
+enum Waits {
+    Until(Instant),
+    Done {
+        id: u32,
+        until: Option<Instant>,
+    },
+    Keys {
+        count: usize,
+        until: Instant,
+    },
+    Reoffered,
+    /// The other side, to hang up.
+    Them,
+}
+
+/// One callee on one call.
+#[derive(Debug)]
+pub(super) struct Callee {
+    script: Script,
+    /// How many calls it has refused of late.
+    refused: u32,
+    at: usize,
+    /// Where `repeat` leads to.
+    begin: usize,
+    waits: Waits,
+    keys: VecDeque<char>,
+    entered: String,
+    matched: bool,
+    next_id: u32,
 }
 
 impl Callee {
-    /// A callee whose phone begins to ring at `now`.
-    pub fn new(manner: Manner, now: Instant) -> Self {
-        let plan: &[(u64, Action)] = match manner {
-            Manner::Listens => &[(0, Action::Ring), (500, Action::Answer), (500, Action::Greet)],
-            Manner::Busy => &[(0, Action::Reject(486))],
-            Manner::NoAnswer => &[(0, Action::Ring)],
-            Manner::Declines => &[(0, Action::Ring), (300, Action::Reject(603))],
-            Manner::RingsThenAnswers => &[(0, Action::Ring), (3000, Action::Answer), (3000, Action::Greet)],
-            Manner::Echo => &[(0, Action::Answer), (0, Action::Echo)],
-            Manner::HangsUp => {
-                &[(0, Action::Ring), (300, Action::Answer), (300, Action::Greet), (2300, Action::HangUp)]
-            }
-            Manner::DoesNotExist => &[(0, Action::Reject(404))],
-        };
-        let plan = plan.iter().rev().map(|&(ms, action)| (now + Duration::from_millis(ms), action)).collect();
-        Self { plan }
+    /// A callee whose phone is rung at `now`, after it refused `refused` calls in a row.
+    pub(super) fn new(script: Script, refused: u32, now: Instant) -> Self {
+        Self {
+            script,
+            refused,
+            at: 0,
+            begin: 0,
+            waits: Waits::Until(now),
+            keys: VecDeque::new(),
+            entered: String::new(),
+            matched: false,
+            next_id: 1,
+        }
     }
 
-    /// When the next action is due.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.plan.last().map(|(at, _)| *at)
+    /// When the next action is due, if nothing happens before.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.waits {
+            Waits::Until(at) | Waits::Keys { until: at, .. } => Some(at),
+            Waits::Done { until, .. } => until,
+            Waits::Reoffered | Waits::Them => None,
+        }
+    }
+
+    /// Takes in what happened.
+    pub(super) fn handle_input(&mut self, input: Input, now: Instant) {
+        match (input, &self.waits) {
+            (Input::Done(done), Waits::Done { id, .. }) if *id == done => self.waits = Waits::Until(now),
+            (Input::Reoffered, Waits::Reoffered) => self.waits = Waits::Until(now),
+            (Input::Key(key), _) if self.keys.len() < MOST_KEYS => {
+                self.keys.push_back(key);
+                self.count_keys(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the wait for keys once there are enough.
+    fn count_keys(&mut self, now: Instant) {
+        let Waits::Keys { count, .. } = self.waits else { return };
+        let end = self.keys.iter().position(|key| *key == '#').filter(|end| *end < count);
+        if end.is_some() || self.keys.len() >= count {
+            self.entered = self.keys.drain(..end.unwrap_or(count)).collect();
+            if end.is_some() {
+                self.keys.pop_front();
+            }
+            self.waits = Waits::Until(now);
+        }
     }
 
     /// The next action due at `now`.
-    pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
-        self.plan.pop_if(|(at, _)| *at <= now).map(|(_, action)| action)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn script(user: &str) -> Vec<(u128, Action)> {
-        let start = Instant::now();
-        let mut callee = Callee::new(Manner::of(user), start);
-        let mut seen = Vec::new();
-        while let Some(at) = callee.poll_timeout() {
-            while let Some(action) = callee.poll_action(at) {
-                seen.push(((at - start).as_millis(), action));
+    pub(super) fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        match &self.waits {
+            Waits::Until(at) | Waits::Keys { until: at, .. } if *at > now => return None,
+            Waits::Done { until: Some(until), .. } if *until <= now => {
+                self.waits = Waits::Until(now);
+                return Some(Action::Stop);
+            }
+            Waits::Done { .. } | Waits::Reoffered | Waits::Them => return None,
+            Waits::Keys { .. } => {
+                self.entered = self.keys.drain(..).collect();
+                self.waits = Waits::Until(now);
+            }
+            Waits::Until(_) => {}
+        }
+        loop {
+            let Some(step) = self.script.steps.get(self.at).cloned() else {
+                self.waits = Waits::Them;
+                return None;
+            };
+            self.at += 1;
+            if let Some(action) = self.carry_out(step, now) {
+                return Some(action);
+            }
+            if !matches!(self.waits, Waits::Until(at) if at <= now) {
+                return None;
             }
         }
-        seen
     }
 
-    #[test]
-    fn the_last_digits_choose_the_callee() {
-        use Action::*;
-        for (user, expected) in [
-            ("+12025550123", vec![(0, Ring), (500, Answer), (500, Greet)]),
-            ("+12025550101", vec![(0, Reject(486))]),
-            ("+12025550102", vec![(0, Ring)]),
-            ("12025550103", vec![(0, Ring), (300, Reject(603))]),
-            ("+12025550104", vec![(0, Ring), (3000, Answer), (3000, Greet)]),
-            ("+12025550105", vec![(0, Answer), (0, Echo)]),
-            ("+12025550106", vec![(0, Ring), (300, Answer), (300, Greet), (2300, HangUp)]),
-            ("+12025550107", vec![(0, Reject(404))]),
-            ("alice", vec![(0, Ring), (500, Answer), (500, Greet)]),
-        ] {
-            assert_eq!(script(user), expected, "{user}");
+    fn carry_out(&mut self, step: Step, now: Instant) -> Option<Action> {
+        match step {
+            Step::Progress(status) => return Some(Action::Progress(status)),
+            Step::EarlyMedia => {
+                self.begin = self.at;
+                return Some(Action::EarlyMedia);
+            }
+            Step::Answer => {
+                self.begin = self.at;
+                return Some(Action::Answer);
+            }
+            Step::Reject { status, times } => {
+                if times.is_none_or(|times| self.refused % (times + 1) < times) {
+                    self.waits = Waits::Them;
+                    return Some(Action::Reject(status));
+                }
+            }
+            Step::Redirect(uri) => {
+                self.waits = Waits::Them;
+                return Some(Action::Redirect(uri));
+            }
+            Step::Wait(time) => self.waits = Waits::Until(now + time),
+            Step::Listen => self.waits = Waits::Them,
+            Step::Play { sound, limit } => {
+                let id = self.waits_for(limit.map(|limit| now + limit));
+                return Some(Action::Play { id, sound, limit });
+            }
+            Step::Press(keys) => return Some(Action::Press { id: self.waits_for(None), keys }),
+            Step::Echo => return Some(Action::Echo),
+            Step::Record(longest) => return Some(Action::Record { id: self.waits_for(None), longest }),
+            Step::Expect { count, within } => {
+                (self.matched, self.waits) = (false, Waits::Keys { count, until: now + within });
+                self.entered.clear();
+                self.count_keys(now);
+            }
+            Step::When { keys, step } => {
+                if keys == self.entered {
+                    self.matched = true;
+                    return self.carry_out(*step, now);
+                }
+            }
+            Step::Otherwise(step) => {
+                if !self.matched {
+                    return self.carry_out(*step, now);
+                }
+            }
+            Step::Hold | Step::Resume => {
+                self.waits = Waits::Reoffered;
+                return Some(Action::Hold(step == Step::Hold));
+            }
+            Step::HangUp => {
+                self.waits = Waits::Them;
+                return Some(Action::HangUp);
+            }
+            Step::LateBye(time) => return Some(Action::LateBye(time)),
+            Step::Impair(worse) => return Some(Action::Impair(worse)),
+            Step::Repeat => (self.at, self.waits) = (self.begin, Waits::Until(now + BEFORE_REPEAT)),
         }
+        None
+    }
+
+    fn waits_for(&mut self, until: Option<Instant>) -> u32 {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1).max(1);
+        self.waits = Waits::Done { id, until };
+        id
     }
 }

@@ -4,7 +4,7 @@ use call::{Leg, Progress};
 use serde_json::{Value, json};
 
 /// The kind and the detail of the event that a step is; `trunk` is what people call the trunk of an attempt.
-pub(super) fn describe(progress: &Progress, trunk: Option<String>) -> (&'static str, Value) {
+pub(crate) fn describe(progress: &Progress, trunk: Option<String>) -> (&'static str, Value) {
     match progress {
         Progress::Attempt { leg, n, of, .. } => {
             let mut detail = json!({ "n": n, "of": of, "trunk": trunk });

@@ -68,13 +68,7 @@ impl Loop {
             sip::Event::Ended { ended, .. } => {
                 self.forget_leg(at, now);
                 let q850 = ended.reason.and_then(q850);
-                let by = match ended.by {
-                    // Our own BYE ends the call as we said when we sent it.
-                    sip::By::Remote | sip::By::Local | sip::By::Canceled => LegEnd::Remote,
-                    sip::By::NoAck => LegEnd::NoAck,
-                    sip::By::Lost => LegEnd::Expired,
-                };
-                self.tell_leg(at, LegInput::Ended { by, q850 }, now);
+                self.tell_leg(at, LegInput::Ended { by: leg_end(ended.by), q850 }, now);
             }
             sip::Event::Offer { body, .. } => self.offered(at, leg, &body, now),
             sip::Event::Acked { body, .. } => self.acked(at, &body, now),
@@ -112,21 +106,7 @@ impl Loop {
 
     /// Tells the call what happened to one of its legs.
     pub(super) fn tell_leg(&mut self, at: LegKey, what: LegInput, now: Instant) {
-        let input = match (at.second, what) {
-            (Some(n), what) => Input::Second { n, what },
-            (None, LegInput::Waiting) => Input::Waiting,
-            (None, LegInput::Dialed) => Input::Dialed,
-            (None, LegInput::Trying) => Input::Trying,
-            (None, LegInput::Ringing { early_media }) => Input::Ringing { early_media },
-            (None, LegInput::Answered) => Input::Answered,
-            (None, LegInput::Failed(failure)) => Input::LegFailed(failure),
-            (None, LegInput::Ended { by, q850 }) => Input::LegEnded { by, q850 },
-            (None, LegInput::MediaReady) => Input::MediaReady,
-            (None, LegInput::MediaFailed(said)) => Input::MediaFailed(said),
-            (None, LegInput::Silent { after }) => Input::Silent { after },
-            (None, LegInput::Digit(digit)) => Input::Digit(digit),
-        };
-        self.tell(at.call, input, now);
+        self.tell(at.call, leg_input(at.second, what), now);
     }
 
     /// A failure in the call's terms: what is known of the trunk says more than the failure alone.
@@ -134,24 +114,8 @@ impl Loop {
         let dial = self.calls.get(at.call).and_then(|entry| entry.dial(at));
         let target = dial.and_then(|dial| dial.target.as_ref().ok());
         let over_tls = target.is_some_and(|target| target.transport == sip::Transport::Tls);
-        LegFailure {
-            kind: match failure.kind {
-                sip::FailureKind::Status => call::FailureKind::Status,
-                sip::FailureKind::Timeout => call::FailureKind::Timeout,
-                sip::FailureKind::Transport if over_tls && !failure.phrase.is_empty() => {
-                    call::FailureKind::Tls(failure.phrase.clone())
-                }
-                sip::FailureKind::Transport => call::FailureKind::Transport,
-                sip::FailureKind::Canceled => call::FailureKind::Canceled,
-            },
-            status: failure.status,
-            phrase: failure.phrase,
-            q850: failure.reason.and_then(q850),
-            provisional: failure.provisional,
-            sent: failure.sent,
-            challenged: failure.challenged,
-            had_credentials: dial.is_some_and(|dial| dial.credentials.is_some()),
-        }
+        let had_credentials = dial.is_some_and(|dial| dial.credentials.is_some());
+        leg_failure(failure, over_tls, had_credentials)
     }
 
     fn line(&mut self, at: LegKey) -> Option<&mut Line> {
@@ -278,12 +242,63 @@ impl Loop {
     }
 }
 
+/// What happened to a leg, as its call takes it; `second` names a second leg.
+pub(crate) fn leg_input(second: Option<u32>, what: LegInput) -> Input {
+    match (second, what) {
+        (Some(n), what) => Input::Second { n, what },
+        (None, LegInput::Waiting) => Input::Waiting,
+        (None, LegInput::Dialed) => Input::Dialed,
+        (None, LegInput::Trying) => Input::Trying,
+        (None, LegInput::Ringing { early_media }) => Input::Ringing { early_media },
+        (None, LegInput::Answered) => Input::Answered,
+        (None, LegInput::Failed(failure)) => Input::LegFailed(failure),
+        (None, LegInput::Ended { by, q850 }) => Input::LegEnded { by, q850 },
+        (None, LegInput::MediaReady) => Input::MediaReady,
+        (None, LegInput::MediaFailed(said)) => Input::MediaFailed(said),
+        (None, LegInput::Silent { after }) => Input::Silent { after },
+        (None, LegInput::Digit(digit)) => Input::Digit(digit),
+    }
+}
+
+/// A failure in the call's terms.
+pub(crate) fn leg_failure(failure: sip::Failure, over_tls: bool, had_credentials: bool) -> LegFailure {
+    LegFailure {
+        kind: match failure.kind {
+            sip::FailureKind::Status => call::FailureKind::Status,
+            sip::FailureKind::Timeout => call::FailureKind::Timeout,
+            sip::FailureKind::Transport if over_tls && !failure.phrase.is_empty() => {
+                call::FailureKind::Tls(failure.phrase.clone())
+            }
+            sip::FailureKind::Transport => call::FailureKind::Transport,
+            sip::FailureKind::Canceled => call::FailureKind::Canceled,
+        },
+        status: failure.status,
+        phrase: failure.phrase,
+        q850: failure.reason.and_then(q850),
+        provisional: failure.provisional,
+        sent: failure.sent,
+        challenged: failure.challenged,
+        had_credentials,
+    }
+}
+
+/// Who ended an answered leg.
+pub(crate) fn leg_end(by: sip::By) -> LegEnd {
+    match by {
+        // Our own BYE ends the call as we said when we sent it.
+        sip::By::Remote | sip::By::Local | sip::By::Canceled => LegEnd::Remote,
+        sip::By::NoAck => LegEnd::NoAck,
+        sip::By::Lost => LegEnd::Expired,
+    }
+}
+
 /// Whether the other side has put us on hold: it no longer wants to hear us.
-fn is_held(negotiated: &Negotiated) -> bool {
+pub(crate) fn is_held(negotiated: &Negotiated) -> bool {
     !negotiated.direction.sends() || negotiated.remote.ip().is_unspecified()
 }
 
-fn q850(reason: sip::Reason) -> Option<u8> {
+/// The Q.850 cause of a Reason header.
+pub(crate) fn q850(reason: sip::Reason) -> Option<u8> {
     match reason.protocol {
         sip::ReasonProtocol::Q850 => u8::try_from(reason.cause).ok(),
         sip::ReasonProtocol::Sip => None,

@@ -33,6 +33,9 @@ pub use admission::Slot;
 pub use live::Live;
 pub use turns::Load;
 
+pub(crate) use describe::describe;
+pub(crate) use legs::{is_held, leg_end, leg_failure, leg_input, q850};
+
 use admission::{Admission, stopping};
 
 use crate::dns::Resolver;

@@ -27,7 +27,7 @@ use crate::endpoint::{Listen, Trust};
 use crate::id::Id;
 use crate::rtp::Media;
 use crate::secret::Secret;
-use crate::sim::Network;
+use crate::sim::{self, Directory, Network, Voices};
 use crate::speech::Speech;
 use crate::store::{CallEvent, CallRow, MasterKey, NewKey, Store};
 use crate::switch::{Setup, Switch};
@@ -91,7 +91,16 @@ impl House {
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();
         let report = Box::new(move |call, heard| reports.heard(call, heard));
-        let greeting = media::Clip::tone(440.0, 200, 0.3);
+        let (directory, voices) = (Directory::new(&[]).unwrap(), Voices::default());
+        voices.learn(sim::GREETING, media::Clip::tone(440.0, 200, 0.3));
+        let sim = sim::Setup {
+            listen: loopback,
+            media,
+            directory,
+            voices: Arc::new(voices),
+            voicemail: folder.path().to_owned(),
+            report,
+        };
         let app = App {
             upkeep: crate::upkeep::Upkeep::new(
                 crate::upkeep::Means {
@@ -103,7 +112,7 @@ impl House {
             ),
             speech: Speech::new(&config.speech, folder.path().join("speech")),
             uploads: Uploads::new(folder.path().join("uploads")),
-            sim: Some(Network::start(loopback, media, greeting, report).unwrap()),
+            sim: Some(Network::start(sim).unwrap()),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             started_at: crate::time::now_ms(),
             new_key: None,
