@@ -102,7 +102,8 @@ impl Default for TrunkSettings {
     }
 }
 
-/// A closed list of words, as the API, the command line and the settings write them.
+/// A closed list of words, as the API, the command line and the settings write them. `tt`, for utoipa does not see
+/// through a `literal`.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:tt),+ $(,)? }) => {
         $(#[$doc])*
