@@ -28,7 +28,7 @@ fuzz: ## Feed hostile input to all that parses, for FUZZ_SECONDS (600) each
 
 soak: ## Half an hour of calls at a steady rate, 50 crashes on each database, long fuzzing
 	SOAK_SECONDS=$${SOAK_SECONDS:-1800} $(CARGO) test --release --locked --package trunkline --test e2e soak:: -- --ignored --nocapture
-	CRASH_ROUNDS=50 $(CARGO) test --release --locked --package trunkline --test e2e crash:: -- --nocapture
+	TRUNKLINE_TEST_CRASH_ROUNDS=50 $(CARGO) test --release --locked --package trunkline --test e2e crash:: -- --nocapture
 	scripts/fuzz.sh $${FUZZ_SECONDS:-600}
 
 bench: ## Measure the hot paths: reading a message, a call's 20 ms

@@ -115,3 +115,30 @@ fn a_second_server_on_the_same_data_is_refused() {
     let output = server.command().args(["keys", "list"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Kills the server once its call to `scenario` is in `state`; the far end is ended by the one that starts next.
+fn killed_its_far_end_is_ended(scenario: &str, state: &str) {
+    let mut server = Server::for_trunks();
+    let Some(callee) = Sipp::start(server.folder(), scenario, "udp", &[]) else { return };
+    server.trunk(callee.port, json!({}));
+    let file = server.upload("tone.wav", sound::tone_wav(600.0, 20.0));
+    let id = server.play_to("+12025550123", &file);
+    server.wait_for_state(&id, &[state], Duration::from_secs(5));
+    // What a restart needs is written as it happens, a moment after it is told.
+    std::thread::sleep(Duration::from_millis(300));
+    server.kill();
+    server.start();
+    let call = server.call(&id);
+    assert_eq!(call["cause"]["code"], "server_restarted", "{call:#}");
+    callee.finishes_content();
+}
+
+#[test]
+fn killed_while_talking_the_next_start_says_bye() {
+    killed_its_far_end_is_ended("answer", "in-progress");
+}
+
+#[test]
+fn killed_while_it_rings_the_next_start_cancels() {
+    killed_its_far_end_is_ended("ring", "ringing");
+}
