@@ -86,12 +86,8 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("trunkline.sock")
 }
 
-/// Serves until SIGTERM or Ctrl-C, then drains; a second signal ends at once.
-pub async fn serve(config: Config) -> Result<()> {
-    serve_with(config, |_| async {}).await
-}
-
-/// As [`serve`]; runs `started` beside the server once everything is up.
+/// Serves until SIGTERM or Ctrl-C, then drains; a second signal ends at once. Runs `started` beside the server once
+/// everything is up.
 pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     config: Config,
     started: impl FnOnce(Arc<App>) -> F,

@@ -85,6 +85,10 @@ impl Outward {
     /// inside is refused when it is resolved.
     pub fn check(self, text: &str) -> Result<Url, Refused> {
         let bad = |message: &str| Refused::bad("invalid_url", format!("The field `url` {message}."));
+        // The parser drops tabs and line ends, the text would keep them.
+        if text.chars().any(char::is_control) {
+            return Err(bad("holds a control character"));
+        }
         let url = Url::parse(text).map_err(|error| bad(&format!("is no URL: {error}")))?;
         if !["http", "https"].contains(&url.scheme()) {
             return Err(bad("must begin with http:// or https://"));
@@ -324,6 +328,7 @@ mod tests {
             "http://",
             "unix:/run/x",
             "http://exa mple.com/",
+            "http://exam\r\nple.com/",
         ] {
             assert_eq!(outward.check(url).unwrap_err().code, "invalid_url", "{url}");
             assert!(Outward { internal: true }.check(url).is_err(), "{url}");

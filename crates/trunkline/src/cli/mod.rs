@@ -110,7 +110,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => {
             crate::logs::start(&config)?;
-            crate::app::serve(config).await.map(|()| ExitCode::SUCCESS)
+            crate::app::serve_with(config, show_key).await.map(|()| ExitCode::SUCCESS)
         }
         Command::Demo => {
             crate::logs::start(&config)?;
@@ -157,6 +157,13 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     all().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Shows the key that the very first start has made: nobody can see it again.
+async fn show_key(app: std::sync::Arc<crate::app::App>) {
+    if let Some(key) = &app.new_key {
+        say(&format!("The operator's API key, shown this once: {}", key.expose()));
+    }
 }
 
 #[cfg(test)]
