@@ -95,14 +95,7 @@ pub fn answer(offer: &[u8], local: &Local) -> Result<(String, Negotiated), SdpEr
     let events = events.filter(|_| local.dtmf == By::Rfc4733);
     let formats: Vec<_> = audio(media, local).chain(events).collect();
     let lines: Vec<String> = crypto.iter().map(|(tag, crypto)| sdes::line(*tag, crypto)).collect();
-    negotiated.places = offer
-        .media
-        .iter()
-        .enumerate()
-        .map(|(index, media)| {
-            (index != chosen).then(|| format!("{} 0 {} {}", media.kind, media.proto, media.formats.join(" ")))
-        })
-        .collect();
+    negotiated.places = places(&offer, chosen);
     let mut sdp = write::session(local, &offer.timing);
     for place in &negotiated.places {
         match place {
@@ -123,6 +116,13 @@ pub fn answer(offer: &[u8], local: &Local) -> Result<(String, Negotiated), SdpEr
     Ok((sdp, negotiated))
 }
 
+/// The m-lines in their order: `None` where the audio is, for the others what refuses them.
+fn places(theirs: &Description, chosen: usize) -> Vec<Option<String>> {
+    let refused = |media: &Media| format!("{} 0 {} {}", media.kind, media.proto, media.formats.join(" "));
+    let lines = theirs.media.iter().enumerate();
+    lines.map(|(index, media)| (index != chosen).then(|| refused(media))).collect()
+}
+
 /// Their answer to our offer. (After [`reoffer`] too: what the payload types meant then is taken over by the caller's
 /// next [`Negotiated`] only as far as they repeat it.)
 ///
@@ -133,14 +133,7 @@ pub fn accept(local: &Local, answer: &[u8]) -> Result<Negotiated, SdpError> {
     let (chosen, media) = choose(&answer, local, |media| sdes::accept(media, local))?;
     let crypto = sdes::accept(media, local).map(|(_, crypto)| crypto);
     let mut negotiated = agree(&answer, media, local, crypto)?;
-    negotiated.places = answer
-        .media
-        .iter()
-        .enumerate()
-        .map(|(index, media)| {
-            (index != chosen).then(|| format!("{} 0 {} {}", media.kind, media.proto, media.formats.join(" ")))
-        })
-        .collect();
+    negotiated.places = places(&answer, chosen);
     // What we offered is always taken: they are told our types, but may answer with some of their own (RFC 3264 6.1).
     for (payload_type, format) in ours(local) {
         if !negotiated.formats.iter().any(|(known, _)| *known == payload_type) {
