@@ -112,6 +112,7 @@ pub struct Session {
     /// The sequence number of our first packet.
     first: u16,
     echoes: bool,
+    is_deaf: bool,
     live: Option<Box<Live>>,
     segment: Option<Segment>,
     reel: Reel,
@@ -134,6 +135,7 @@ impl Session {
             unauthentic: 0,
             first: setup.sequence,
             echoes: false,
+            is_deaf: false,
             live: None,
             segment: None,
             reel: Reel::default(),
@@ -231,6 +233,12 @@ impl Session {
         self.echoes = on;
     }
 
+    /// Whether nobody asks for [`Session::heard`]: then what comes is counted, and decoded only while the session itself
+    /// needs it (recorded, echoed, live, listened to for tones); a packet's being late for playout is then not counted.
+    pub fn deaf(&mut self, on: bool) {
+        self.is_deaf = on;
+    }
+
     /// Whether to send what [`Session::feed`] brings while nothing is queued: fed with what another session has
     /// [`heard`](Session::heard), and the other way round, two calls are joined, whatever their codecs.
     pub fn live(&mut self, on: bool) {
@@ -289,7 +297,12 @@ impl Session {
     /// silence) into `out`; [`Session::more`] may have another. `None` on hold, when we only receive, and while a
     /// packet of more than 20 ms fills. On hold the queue waits.
     pub fn tick(&mut self, now: Instant, out: &mut [u8; 1500]) -> Option<Send> {
-        self.receiver.tick(now, &mut self.events);
+        let is_heard = !self.is_deaf
+            || self.echoes
+            || self.live.is_some()
+            || self.segment.is_some()
+            || self.tape.is_some();
+        self.receiver.tick(is_heard, now, &mut self.events);
         self.hear_segment();
         let may_send = matches!(self.direction, Direction::SendRecv | Direction::SendOnly) && !self.is_held;
         let len = if may_send {

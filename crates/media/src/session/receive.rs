@@ -41,6 +41,8 @@ pub(super) struct Receiver {
     late: u64,
     foreign: u64,
     invalid: u64,
+    /// Whether anybody hears what is played.
+    is_heard: bool,
     heard: [i16; FRAME],
 }
 
@@ -66,6 +68,7 @@ impl Receiver {
             late: 0,
             foreign: 0,
             invalid: 0,
+            is_heard: true,
             heard: [0; FRAME],
         }
     }
@@ -124,6 +127,9 @@ impl Receiver {
             Format::Audio(codec) => {
                 let clock = codec.clock();
                 self.reception.time(header.timestamp, self.arrival(now, clock), clock);
+                if !self.is_heard {
+                    return;
+                }
                 let packet = Arrived {
                     codec,
                     sequence: header.sequence,
@@ -158,9 +164,16 @@ impl Receiver {
         self.floor.pressed()
     }
 
-    /// Plays out one frame, and notices silence.
-    pub(super) fn tick(&mut self, now: Instant, events: &mut VecDeque<Event>) {
-        self.playout.play(&mut self.heard);
+    /// Plays out one frame where it is heard, and notices silence.
+    pub(super) fn tick(&mut self, is_heard: bool, now: Instant, events: &mut VecDeque<Event>) {
+        let is_heard = is_heard || self.detector.is_some();
+        if std::mem::replace(&mut self.is_heard, is_heard) && !is_heard {
+            self.playout.reset();
+            self.heard = [0; FRAME];
+        }
+        if is_heard {
+            self.playout.play(&mut self.heard);
+        }
         let floor = &mut self.floor;
         self.digits.tick(|digit, ms| press(floor, events, digit, ms, By::Rfc4733, now));
         if let Some(detector) = &mut self.detector {

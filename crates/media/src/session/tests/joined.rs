@@ -66,3 +66,24 @@ fn what_is_fed_too_fast_loses_the_oldest_and_too_slow_is_silence() {
     assert!(near(sent[0], 7) && near(sent[119], 7) && near(sent[120], 8), "{:?}", &sent[115..125]);
     assert!(sent[4 * FRAME..].iter().all(|sample| sample.unsigned_abs() < 16));
 }
+
+#[test]
+fn what_nobody_hears_is_counted_and_what_somebody_hears_again_is_played() {
+    let quiet = |remote, ssrc| Setup { record: false, ..setup(remote, ssrc) };
+    let mut call = Call::with(quiet(THERE, 1), setup(HERE, 2));
+    call.here.deaf(true);
+    call.there.play(1, Clip::tone(600.0, 5000, 0.4), call.now);
+    call.run(100, 0);
+    assert!(call.here.heard().iter().all(|sample| *sample == 0));
+    let stats = call.here.stats();
+    assert!(stats.packets_received >= 99 && stats.lost == 0 && stats.late == 0, "{stats:?}");
+    assert!(stats.mos > 4.0, "{stats:?}");
+    call.here.record_segment(
+        9,
+        Rules { beep: false, max: Duration::from_secs(60), end_silence: None, end_keys: String::new() },
+    );
+    call.run(100, 0);
+    let heard = call.here.segment();
+    let (frequency, level) = tone::frequency(&heard[1600..12_000]).expect("a tone");
+    assert!((frequency - 600.0).abs() < 5.0 && (level - 0.4).abs() < 0.02, "{frequency} Hz");
+}
