@@ -22,7 +22,7 @@ use crate::state::State;
 
 /// How long the line stays open after the last verb, so that the last words still in the other side's jitter buffer
 /// are heard.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long a leg may take to end once it was hung up.
 const LEG_END: Duration = Duration::from_secs(5);
 /// Verbs that may wait in front of the flow.
@@ -41,7 +41,7 @@ pub struct Spec {
     pub max_duration: Duration,
     /// Hang up when no RTP has arrived for this long; `None` lets silence pass.
     pub silence_timeout: Option<Duration>,
-    /// Whether the line stays open when the flow is done. Otherwise it is hung up 500 ms later.
+    /// Whether the line stays open when the flow is done. Otherwise it is hung up 250 ms later.
     pub hold_after_flow: bool,
 }
 

@@ -365,7 +365,7 @@ fn the_hangup_verb_ends_a_call_that_would_be_held() {
        flow done
     hang up: flow_done
     -> completed
-    finished: completed flow_done by system after 5.5s
+    finished: completed flow_done by system after 5.25s
     ");
 }
 
