@@ -138,10 +138,11 @@ impl<'a> Group<'a> {
         self.keep_legs(connection).await?;
         let keys: Vec<_> = self.keys.iter().map(|(key, at)| vec![(*key).into(), (*at).into()]).collect();
         let after = ") UPDATE keys SET last_used_at = v.at FROM v WHERE keys.id = v.of_key";
-        rows::run(connection, "WITH v (of_key, at) AS (VALUES", &keys, after).await?;
+        rows::run_repeatable(connection, "WITH v (of_key, at) AS (VALUES", keys, after).await?;
         self.settle_deliveries(connection).await?;
         let released: Vec<_> = self.released.iter().map(|call| vec![Cell::from(*call)]).collect();
-        rows::run(connection, "DELETE FROM idempotency WHERE call_id IN (VALUES", &released, ")").await?;
+        let before = "DELETE FROM idempotency WHERE call_id IN (VALUES";
+        rows::run_repeatable(connection, before, released, ")").await?;
         Ok((touched, known))
     }
 
@@ -154,7 +155,7 @@ impl<'a> Group<'a> {
             "DELETE FROM idempotency WHERE call_id IN (VALUES",
             "DELETE FROM calls WHERE id IN (VALUES",
         ] {
-            rows::run(connection, before, &calls, ")").await?;
+            rows::run_repeatable(connection, before, calls.clone(), ")").await?;
         }
         Ok(())
     }
@@ -209,7 +210,7 @@ impl<'a> Group<'a> {
                      trunk_name = COALESCE(v.trunk_name, calls.trunk_name), \
                      recording = COALESCE(v.recording, calls.recording) \
                      FROM v WHERE calls.id = v.of_call AND calls.rank < 3";
-        rows::run(connection, before, &rows, after).await?;
+        rows::run_repeatable(connection, before, rows, after).await?;
         Ok(())
     }
 
@@ -244,7 +245,7 @@ impl<'a> Group<'a> {
                      quality = COALESCE(v.quality, calls.quality), \
                      recording = COALESCE(v.recording, calls.recording), heard = COALESCE(v.heard, calls.heard) \
                      FROM v WHERE calls.id = v.of_call AND calls.rank < v.rank RETURNING id";
-        for row in rows::run(connection, before, &rows, after).await? {
+        for row in rows::run_repeatable(connection, before, rows, after).await? {
             let ended = id_of(&row, "id").map_err(|error| sqlx::Error::Decode(error.into()))?;
             self.events.extend(self.ends.get(&ended).map(|end| &end.event));
         }
@@ -286,10 +287,12 @@ impl<'a> Group<'a> {
         let before = "INSERT INTO legs (sip_call_id, call_id, saved) VALUES";
         let after = "ON CONFLICT (sip_call_id) DO UPDATE SET saved = excluded.saved";
         rows::run(connection, before, &kept, after).await?;
-        rows::run(connection, "DELETE FROM legs WHERE sip_call_id IN (VALUES", &gone, ")").await?;
+        let before = "DELETE FROM legs WHERE sip_call_id IN (VALUES";
+        rows::run_repeatable(connection, before, gone, ")").await?;
         if !self.keeps_legs {
             let ended: Vec<_> = self.ends.keys().map(|call| vec![Cell::from(*call)]).collect();
-            rows::run(connection, "DELETE FROM legs WHERE call_id IN (VALUES", &ended, ")").await?;
+            let before = "DELETE FROM legs WHERE call_id IN (VALUES";
+            rows::run_repeatable(connection, before, ended, ")").await?;
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{AnyConnection, Arguments, AssertSqlSafe};
 
-/// Rows of one statement. Few sizes, so that few statements have to be prepared.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+/// Rows of one statement: few sizes, so that few statements have to be prepared, and that they stay so.
+const SIZES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// One value of a row.
 #[derive(Clone, Debug)]
@@ -86,4 +86,19 @@ pub(super) async fn run(
         answered.extend(query.fetch_all(&mut *connection).await?);
     }
     Ok(answered)
+}
+
+/// As [`run`], where the same row twice does what it does once: the last one is repeated up to the next size, so that
+/// one statement does for up to 64 rows.
+pub(super) async fn run_repeatable(
+    connection: &mut AnyConnection,
+    before: &str,
+    mut rows: Vec<Vec<Cell>>,
+    after: &str,
+) -> Result<Vec<AnyRow>, sqlx::Error> {
+    let size = SIZES.into_iter().filter(|size| *size >= rows.len()).min();
+    if let (Some(size), Some(last)) = (size, rows.last().cloned()) {
+        rows.resize(size, last);
+    }
+    run(connection, before, &rows, after).await
 }

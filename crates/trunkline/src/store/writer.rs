@@ -8,6 +8,7 @@ use std::time::Duration;
 use call::State;
 use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::batch::Group;
 use super::once::{Created, Known, Once};
@@ -25,6 +26,9 @@ const KEPT_FREE: usize = QUEUE / 4;
 
 /// Writes in one transaction.
 const BATCH: usize = 512;
+
+/// From the start of one transaction to that of the next: what comes in the meantime shares it.
+const EVERY: Duration = Duration::from_millis(5);
 
 /// Waits between attempts while the database does not answer.
 const RETRY: [Duration; 4] = [
@@ -250,6 +254,7 @@ pub(super) fn start(mut writer: Writer) -> mpsc::Sender<Job> {
     let (queue, mut jobs) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut free = Instant::now();
         loop {
             let taken = jobs.recv_many(&mut batch, BATCH);
             let taken = match writer.health.is_failing() {
@@ -259,6 +264,16 @@ pub(super) fn start(mut writer: Writer) -> mpsc::Sender<Job> {
             if taken == Some(0) {
                 return;
             }
+            // The first after a pause waits for nobody; under load many share what a transaction costs.
+            if batch.len() < BATCH {
+                tokio::time::sleep_until(free).await;
+            }
+            while batch.len() < BATCH
+                && let Ok(job) = jobs.try_recv()
+            {
+                batch.push(job);
+            }
+            free = Instant::now() + EVERY;
             writer.settle(std::mem::take(&mut batch)).await;
             if writer.health.is_failing() {
                 writer.probe().await;
