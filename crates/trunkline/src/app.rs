@@ -29,6 +29,7 @@ use crate::sim::{self, Directory, GREETING, Network, Voices};
 use crate::speech::Speech;
 use crate::store::{Keep, MasterKey, Store, StoreError, TrunkRow};
 use crate::switch::{self, Switch};
+use crate::threads;
 use crate::time::now_ms;
 use crate::upkeep::{Means, Upkeep};
 use crate::upload::Uploads;
@@ -181,8 +182,7 @@ async fn start(
         uploads.seed_demo()?;
     }
 
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let media = Media::start(config.sip_listen.ip(), config.rtp_ports.clone(), cpus)?;
+    let media = Media::start(config.sip_listen.ip(), config.rtp_ports.clone(), threads::processors())?;
     let listen = Listen { address: config.sip_listen, external: config.external_ip, tcp: true };
     let resolver = Resolver::new(&config.dns_servers, config.sip_listen.ip())
         .map_err(|why| anyhow::anyhow!("dns_servers: {why}"))?;

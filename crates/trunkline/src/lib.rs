@@ -27,6 +27,7 @@ pub mod sim;
 pub mod speech;
 pub mod store;
 pub mod switch;
+mod threads;
 pub mod time;
 pub mod timers;
 pub mod trunk;

@@ -89,10 +89,13 @@ pub fn run() -> ExitCode {
         Ok(config) => config,
         Err(error) => return complain(&error.into()),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(&error.into()),
-    };
+    // HTTP and the database need few: every thread woken for another costs more than it brings, and calls come first.
+    let workers = crate::threads::processors().div_ceil(2);
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return complain(&error.into()),
+        };
     runtime.block_on(execute(cli.command, config)).unwrap_or_else(|error| complain(&error))
 }
 

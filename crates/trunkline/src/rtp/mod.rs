@@ -150,9 +150,10 @@ impl Media {
             let (commands, receiver) = bounded(COMMANDS);
             let (closing, to_close) = unbounded();
             let recorder = recorder.clone();
-            thread::Builder::new()
-                .name(format!("media-{n}"))
-                .spawn(move || run::Loop::new(poll, receiver, to_close, recorder).run())?;
+            thread::Builder::new().name(format!("media-{n}")).spawn(move || {
+                crate::threads::go_first();
+                run::Loop::new(poll, receiver, to_close, recorder).run();
+            })?;
             loops.push(Loop { commands, closing, waker });
         }
         Ok(Self {

@@ -251,7 +251,10 @@ impl Switch {
             recordings: setup.recordings,
         });
         looped.end_saved(setup.saved, Instant::now());
-        let thread = std::thread::Builder::new().name("switch".into()).spawn(move || looped.run())?;
+        let thread = std::thread::Builder::new().name("switch".into()).spawn(move || {
+            crate::threads::go_first();
+            looped.run();
+        })?;
         Ok((Self { commands, waker, shared, admission, address }, thread))
     }
 
