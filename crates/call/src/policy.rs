@@ -58,6 +58,18 @@ impl fmt::Display for Prefix {
     }
 }
 
+/// A country as it is kept: the ISO 3166 code in capitals. `None` where no country with telephones has it.
+pub fn region(text: &str) -> Option<String> {
+    let code = text.to_ascii_uppercase();
+    let letters = code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
+    (letters && numbering::calling_code(&code).is_some()).then_some(code)
+}
+
+/// An entry of [`Policy::countries`] as it is kept: a [`region`], `001` or `*`.
+pub fn country(text: &str) -> Option<String> {
+    if ["001", "*"].contains(&text) { Some(text.to_owned()) } else { region(text) }
+}
+
 /// Why nothing was dialled. `Display` is a sentence for the caller that says what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

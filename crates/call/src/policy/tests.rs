@@ -146,3 +146,24 @@ fn a_refusal_names_what_to_change() {
         @r#"Calls to SE are not allowed: this account may call no country yet. Add SE to the setting "countries" to allow them."#
     );
 }
+
+#[test]
+fn countries_are_those_that_exist() {
+    for (text, expected) in [
+        ("US", Some("US")),
+        ("de", Some("DE")),
+        ("XK", Some("XK")),
+        ("001", Some("001")),
+        ("*", Some("*")),
+        ("XX", None),
+        ("UK", None),
+        ("ZZ", None),
+        ("USA", None),
+        ("1", None),
+        ("", None),
+        ("ÄÖ", None),
+    ] {
+        assert_eq!(country(text).as_deref(), expected, "{text}");
+    }
+    assert_eq!((region("us").as_deref(), region("001"), region("*")), (Some("US"), None, None));
+}
