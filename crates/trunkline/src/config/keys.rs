@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, EngineChoice, LogFormat, Provider};
 use crate::secret::Secret;
+use crate::trunk;
 
 /// One setting. Its variable is `TRUNKLINE_` and the name in capitals, dots as underscores.
 pub(super) struct Key {
@@ -113,7 +114,10 @@ pub(super) const KEYS: &[Key] = &[
         },
     ),
     Key::new("tls_ca_file", "a PEM file", |c, v| put(&mut c.tls_ca_file, Some(v.into()))),
-    Key::new("sip_domain", TEXT, |c, v| word(v).map(|v| c.sip_domain = v)),
+    Key::new("sip_domain", "a domain or IP address, without sip: and port", |c, v| {
+        trunk::check_host(v).ok()?;
+        put(&mut c.sip_domain, v.into())
+    }),
     Key::new("public_url", HTTP, |c, v| http(v).map(|v| c.public_url = Some(v))),
     Key::new("demo", BOOLEAN, |c, v| boolean(&mut c.demo, v)),
     Key::new("data_dir", "a folder", |c, v| put(&mut c.data_dir, v.into())),
@@ -172,9 +176,8 @@ pub(super) const KEYS: &[Key] = &[
         put(&mut c.log_format, format)
     }),
     Key::new("provider.host", "a host name or IP address, without sip: and port", |c, v| {
-        let name = v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        let address = v.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok();
-        (name || address).then(|| provider(c).host = v.into())
+        trunk::check_host(v).ok()?;
+        put(&mut provider(c).host, v.into())
     })
     .alias("SIP_PROVIDER_HOST"),
     Key::new("provider.port", "a port from 1 to 65535", |c, v| {

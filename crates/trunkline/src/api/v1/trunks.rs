@@ -17,7 +17,7 @@ use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::store::{NewTrunk, TrunkRow};
 use crate::switch::Load;
-use crate::trunk::{TrunkSettings, default_port};
+use crate::trunk::{TrunkSettings, check_host, default_port};
 use crate::upkeep::{Check, Reach, RegistrationWord};
 
 /// How signalling reaches the provider.
@@ -483,5 +483,6 @@ fn find(api: &Api, account: i64, id: &str) -> Result<TrunkRow, Refused> {
 
 /// A trunk this server could never reach would keep it from starting the next time.
 fn reachable(api: &Api, host: &str) -> Result<(), Refused> {
+    check_host(host).map_err(|why| Refused::bad("invalid_trunk", format!("The host {why}.")))?;
     api.app.config.check([host]).map_err(|error| Refused::bad("unreachable_host", format!("{error}.")))
 }
