@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use call::{AttemptKind, Destination, Number, Policy, Quota, Strategy, TrunkKind};
+use call::{AttemptKind, Destination, Number, NumberError, Policy, Quota, Strategy, TrunkKind};
 use serde_json::json;
 
 use self::render::Rendered;
@@ -317,7 +317,11 @@ fn longest(asked: Option<Duration>, config: &Config, account: &Account) -> Durat
 }
 
 fn destination(to: &str) -> Result<Destination, Refused> {
-    Destination::parse(to.trim(), |_| false).map_err(|e| Refused::bad("invalid_number_format", e.to_string()))
+    Destination::parse(to.trim(), |_| false).map_err(|error| match error {
+        // As where the policy refuses one.
+        NumberError::Emergency => Refused::new(403, error.code(), error.to_string()),
+        _ => Refused::bad(error.code(), error.to_string()),
+    })
 }
 
 /// The attempts, one for each address of a trunk, and how to reach each.

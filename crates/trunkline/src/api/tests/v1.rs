@@ -63,6 +63,20 @@ async fn what_is_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn emergency_numbers_are_refused_alike_in_every_form() {
+    let house = House::build().await;
+    for to in ["911", "112", "9-1-1", "+1911", "tel:112", "sip:112", "sip:911@127.0.0.1", "999@example.com"] {
+        let answer = house.ask("POST", "/v1/calls", &json!({ "to": to, "say": "Hello." })).await;
+        let problem = answer.json();
+        assert_eq!(
+            (answer.status.as_u16(), &problem["code"]),
+            (403, &json!("emergency_not_supported")),
+            "{to}: {problem}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_call_is_placed_followed_hung_up_and_listed() {
     let house = House::build().await;
     let body = json!({ "to": "+12025550123", "flow": [{ "pause": { "seconds": 60 } }] });
