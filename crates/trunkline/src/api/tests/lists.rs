@@ -54,9 +54,15 @@ async fn a_wrong_query_is_named() {
     for (path, code, word) in [
         ("/v1/calls?colour=1", "unknown_parameter", "colour"),
         ("/v1/calls?limit=0", "invalid_limit", "limit"),
-        ("/v1/calls?limit=a", "invalid_query", "limit"),
+        ("/v1/calls?limit=-1", "invalid_limit", "`limit` is \\\"-1\\\"; it can be 1 to 200."),
+        ("/v1/events?limit=a", "invalid_limit", "limit"),
+        ("/v1/keys?account=x", "invalid_query", "account: it is no whole number."),
         ("/v1/calls?limit=1&limit=2", "invalid_query", "limit"),
-        ("/v1/calls?direction=up", "invalid_query", "direction"),
+        (
+            "/v1/calls?direction=up",
+            "invalid_query",
+            "direction: unknown value `up`, expected `outbound` or `inbound`",
+        ),
         ("/v1/calls?status=happy", "invalid_status", "status"),
         ("/v1/calls?created_after=yesterday", "invalid_time", "created_after"),
         ("/v1/calls?created_after=", "invalid_time", "created_after"),

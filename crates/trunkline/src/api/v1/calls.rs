@@ -94,19 +94,27 @@ fn order(asked: NewCall, account: i64, face: &'static str) -> Result<Order, Refu
 
 /// A bounded map of short texts.
 fn metadata(asked: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused> {
-    let (entries, name, value) = METADATA;
-    let fits = |(key, text): (&String, &String)| {
-        (1..=name).contains(&key.len())
-            && text.len() <= value
-            && !key.chars().chain(text.chars()).any(|c| c == '\0')
-    };
-    if asked.len() <= entries && asked.iter().all(fits) {
-        return Ok(asked);
+    let (entries, longest_name, longest_value) = METADATA;
+    let bad = |message: String| Err(Refused::bad("invalid_metadata", message));
+    if asked.len() > entries {
+        return bad(format!("`metadata` has {} entries; {entries} are the most.", asked.len()));
     }
-    let limits = format!(
-        "`metadata` has at most {entries} entries, names of 1 to {name} and values of up to {value} bytes."
-    );
-    Err(Refused::bad("invalid_metadata", limits))
+    for (name, value) in &asked {
+        let shown: String = name.chars().take(64).collect();
+        if !(1..=longest_name).contains(&name.len()) {
+            return bad(format!("`metadata` has the name {shown:?}; names have 1 to {longest_name} bytes."));
+        }
+        if value.len() > longest_value {
+            let length = value.len();
+            return bad(format!(
+                "`metadata` has {length} bytes under {shown:?}; {longest_value} are the most."
+            ));
+        }
+        if name.contains('\0') || value.contains('\0') {
+            return bad(format!("`metadata` has the control character NUL (\\u0000) in or under {shown:?}."));
+        }
+    }
+    Ok(asked)
 }
 
 fn seconds(count: u32) -> Duration {
@@ -118,8 +126,8 @@ fn seconds(count: u32) -> Duration {
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// How many, 1 to 200; 50 when left out.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
     /// `next` of the page before.
     after: Option<String>,
     /// Only calls in this state.
@@ -155,7 +163,7 @@ pub(super) enum Direction {
 
 impl ListQuery {
     fn filter(self) -> Result<(CallFilter, u32), Refused> {
-        let limit = body::limit(self.limit)?;
+        let limit = body::limit(self.limit.as_deref())?;
         let direction = self.direction.map(|direction| match direction {
             Direction::Outbound => "outbound",
             Direction::Inbound => "inbound",

@@ -36,8 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// How many, 1 to 200; 50 when left out.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
     /// `next` of the page before.
     after: Option<String>,
     /// Only events of this kind.
@@ -65,7 +65,7 @@ pub(super) async fn list(
     caller: Caller,
     Asked(asked): Asked<ListQuery>,
 ) -> Result<Reply<Page<Event>>, Refused> {
-    let limit = body::limit(asked.limit)?;
+    let limit = body::limit(asked.limit.as_deref())?;
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let mut filter = EventFilter {
         account: whose(&caller, asked.account)?,

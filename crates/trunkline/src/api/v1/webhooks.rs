@@ -392,8 +392,8 @@ async fn replay_dead(
 #[serde(deny_unknown_fields)]
 struct DeliveryQuery {
     /// How many, 1 to 200; 50 when left out.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
     /// `next` of the page before.
     after: Option<String>,
     /// Only those in this state; `dead` is the dead-letter list.
@@ -415,7 +415,7 @@ async fn deliveries(
     caller: Caller,
     Asked(asked): Asked<DeliveryQuery>,
 ) -> Result<Reply<Page<Delivery>>, Refused> {
-    let limit = body::limit(asked.limit)?;
+    let limit = body::limit(asked.limit.as_deref())?;
     let filter = DeliveryFilter {
         webhook: asked.webhook.map(|id| body::id(&id, "webhook_not_found", "webhook")).transpose()?,
         call: asked.call.map(|id| body::id(&id, "call_not_found", "call")).transpose()?,
