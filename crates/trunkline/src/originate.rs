@@ -22,6 +22,8 @@ use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
 use crate::trunk::{self, TrunkSettings};
 
+/// Everything that takes orders.
+pub const FACES: &[&str] = &["v1", "calling", "cli", "demo"];
 /// The shortest and longest ring time-out, seconds.
 const RING: std::ops::RangeInclusive<u64> = 1..=600;
 /// The longest call, seconds.
@@ -36,7 +38,7 @@ const SIMULATED_CALLER: &str = "+12025550100";
 pub struct Order {
     /// The account that calls.
     pub account: i64,
-    /// Which face took the order.
+    /// Which of [`FACES`] took the order.
     pub face: &'static str,
     /// The caller ID; none: the trunk's.
     pub from: Option<String>,

@@ -231,6 +231,17 @@ pub(super) fn number_filter(text: Option<String>) -> Option<String> {
     .filter(|text| !text.is_empty())
 }
 
+/// A word to filter by, one of those there are; empty is none.
+pub(super) fn word(name: &str, asked: Option<String>, known: &[&str]) -> Result<Option<String>, Refused> {
+    let Some(asked) = asked.filter(|text| !text.is_empty()) else { return Ok(None) };
+    if known.contains(&asked.as_str()) {
+        return Ok(Some(asked));
+    }
+    let shown: String = asked.chars().take(64).collect();
+    let message = format!("`{name}` is {shown:?}, which there is not.");
+    Err(Refused::bad("invalid_filter", message).hint(format!("It can be {}.", known.join(", "))))
+}
+
 /// A moment in time to filter by, in Unix ms.
 pub(super) fn moment(name: &str, asked: Option<&str>) -> Result<Option<i64>, Refused> {
     let Some(asked) = asked else { return Ok(None) };

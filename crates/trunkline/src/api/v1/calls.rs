@@ -21,7 +21,8 @@ use crate::api::body::{self, Asked, OnceJson, Segment};
 use crate::api::reply::{self, Problem, store_failed};
 use crate::api::{Api, Door, calls, cursor};
 use crate::flow::Step;
-use crate::originate::{Order, Ordered, originate};
+use crate::id::Id;
+use crate::originate::{FACES, Order, Ordered, originate};
 use crate::progress::Follow;
 use crate::refused::Refused;
 use crate::store::CallFilter;
@@ -142,7 +143,7 @@ pub(super) struct ListQuery {
     direction: Option<Direction>,
     /// Only calls over the trunk with this name or id.
     trunk: Option<String>,
-    /// Only calls placed through this API.
+    /// Only calls placed through this face: `v1`, `calling`, `cli` or `demo`.
     #[param(example = "v1")]
     face: Option<String>,
     /// Only calls ordered at this time or later.
@@ -174,7 +175,7 @@ impl ListQuery {
             from: body::number_filter(self.from),
             to: body::number_filter(self.to),
             direction: direction.map(ToOwned::to_owned),
-            face: given(self.face),
+            face: body::word("face", self.face, FACES)?,
             trunk: given(self.trunk),
             since: body::moment("created_after", self.created_after.as_deref())?,
             before: body::moment("created_before", self.created_before.as_deref())?,
@@ -196,8 +197,31 @@ pub(super) async fn list(
 ) -> Result<Reply<Page<Call>>, Refused> {
     let (filter, limit) = asked.filter()?;
     let rows = api.app.store.calls(caller.0.reach(), &filter).await.map_err(store_failed)?;
+    if rows.is_empty()
+        && let Some(trunk) = &filter.trunk
+    {
+        known_trunk(&api, &caller, trunk).await?;
+    }
     let next = calls::next(&rows, limit).map(|row| cursor::call(row.place()));
     Ok(Reply(Page { data: rows.into_iter().map(Call::from).collect(), next }))
+}
+
+/// Refuses a trunk that neither is there nor has carried a call before it went.
+async fn known_trunk(api: &Api, caller: &Caller, trunk: &str) -> Result<(), Refused> {
+    let store = &api.app.store;
+    let accounts = store.accounts();
+    let seen = accounts.iter().filter(|account| caller.0.reach().is_none_or(|own| own == account.id));
+    let id = Id::parse(trunk);
+    if seen.flat_map(|account| store.trunks(account.id)).any(|row| row.name == trunk || Some(row.id) == id) {
+        return Ok(());
+    }
+    let over_it = CallFilter { trunk: Some(trunk.to_owned()), limit: 1, ..CallFilter::default() };
+    if !store.calls(caller.0.reach(), &over_it).await.map_err(store_failed)?.is_empty() {
+        return Ok(());
+    }
+    let shown: String = trunk.chars().take(64).collect();
+    Err(Refused::bad("unknown_trunk", format!("There is no trunk {shown:?}, and no call went over one."))
+        .hint("GET /v1/trunks lists the trunks."))
 }
 
 /// Get a call

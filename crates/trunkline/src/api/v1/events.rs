@@ -25,6 +25,7 @@ use crate::api::reply::store_failed;
 use crate::api::{Api, cursor};
 use crate::refused::Refused;
 use crate::store::{CallEvent, EventFilter, Placed, Store};
+use crate::switch::EVENT_KINDS;
 
 /// Events read from the store at once.
 const PAGE: u32 = 200;
@@ -69,7 +70,7 @@ pub(super) async fn list(
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let mut filter = EventFilter {
         account: whose(&caller, asked.account)?,
-        kind: given(asked.kind),
+        kind: body::word("type", asked.kind, EVENT_KINDS)?,
         call: given(asked.call).map(|text| body::id(&text, "call_not_found", "call")).transpose()?,
         since: body::moment("since", asked.since.as_deref())?,
         after: 0,
@@ -129,7 +130,7 @@ pub(super) async fn stream(
     }
     let filter = EventFilter {
         account: whose(&caller, asked.account)?,
-        kind: given(asked.kind),
+        kind: body::word("type", asked.kind, EVENT_KINDS)?,
         call: given(asked.call).map(|text| body::id(&text, "call_not_found", "call")).transpose()?,
         since: None,
         after,
