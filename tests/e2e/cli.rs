@@ -116,6 +116,17 @@ fn trunks_are_added_and_listed_without_their_password() {
         let found = bytes.windows(16).any(|window| window == b"a-trunk-password");
         assert!(!found, "the password stands in the database in clear");
     }
+    let (code, out, err) =
+        run(&server, &["trunks", "set", "acme", "--port", "5098", "--set", "channels=3", "ping_s=60"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let (_, shown, _) = run(&server, &["trunks", "show", "acme"]);
+    for word in ["\"port\": 5098", "\"channels\": 3", "\"ping_s\": 60", "\"has_password\": true"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    let (code, _, err) = run(&server, &["trunks", "set", "acme", "host=http://x"]);
+    assert!(code == 2 && err.contains("give the host alone, such as x"), "{err}");
+    let (code, _, err) = run(&server, &["trunks", "set", "acme"]);
+    assert!(code == 1 && err.contains("nothing to change"), "{err}");
     // Beyond loopback while SIP is bound to it: refused, and the key to change is named.
     let (code, out, err) = run(&server, &["trunks", "add", "far", "--host", "sip.example.com"]);
     assert_ne!(code, 0, "{out}");

@@ -189,6 +189,8 @@ mod tests {
             "trunkline keys revoke key_65a1f0c2a4b1c2d3e4f50601",
             "trunkline trunks add acme --host sip.example.com --username u --password-file - --default",
             "trunkline trunks default sim",
+            "trunkline trunks set acme channels=10 codecs=pcma,pcmu",
+            "trunkline trunks set acme --set channels=10 --port 5070 --password-file - --default",
             "trunkline webhooks add https://example.com/hook --event call.finished --event call.answered",
             "trunkline webhooks deliveries --dead",
             "trunkline webhooks replay msg_65a1f0c2a4b1c2d3e4f50601",
@@ -215,6 +217,8 @@ mod tests {
             "trunkline test",
             "trunkline trunks add acme --host a --transport sctp",
             "trunkline trunks add acme --host a --port 0",
+            "trunkline trunks set acme --port 0",
+            "trunkline trunks set acme --set channels",
         ];
         for line in bad {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
