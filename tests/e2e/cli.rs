@@ -201,6 +201,9 @@ fn demo_places_a_call_and_keeps_serving() {
     for word in ["ringing", "in-progress", "saying", "heard", "MOS", "recording", "TRUNKLINE_KEY"] {
         assert!(said.contains(word), "{word:?} is missing in:\n{said}");
     }
+    // Whoever interrupts the call has the key all the same.
+    let (key, call) = (said.find("TRUNKLINE_KEY=tl_"), said.find("Calling"));
+    assert!(key.is_some() && key < call, "the key comes first:\n{said}");
     assert!(process.is_running(), "it keeps serving:\n{said}");
     let url = format!("http://127.0.0.1:{http}/health");
     crate::http::send("GET", &url, &[], crate::http::Body::Empty).expect(200);

@@ -110,7 +110,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => {
             crate::logs::start(&config)?;
-            crate::app::serve_with(config, show_key).await.map(|()| ExitCode::SUCCESS)
+            crate::app::serve_with(config, show_key, async |_| {}).await.map(|()| ExitCode::SUCCESS)
         }
         Command::Demo => {
             crate::logs::start(&config)?;
@@ -160,10 +160,11 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Shows the key that the very first start has made: nobody can see it again.
-async fn show_key(app: std::sync::Arc<crate::app::App>) {
-    if let Some(key) = &app.new_key {
-        say(&format!("The operator's API key, shown this once: {}", key.expose()));
-    }
+fn show_key(key: &crate::secret::Secret) {
+    say(&format!(
+        "This is the operator's API key. It is shown this once; keep it:\n\n  export TRUNKLINE_KEY={}\n",
+        key.expose()
+    ));
 }
 
 #[cfg(test)]
