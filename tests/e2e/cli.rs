@@ -116,6 +116,17 @@ fn trunks_are_added_and_listed_without_their_password() {
         let found = bytes.windows(16).any(|window| window == b"a-trunk-password");
         assert!(!found, "the password stands in the database in clear");
     }
+    let (code, out, err) =
+        run(&server, &["trunks", "set", "acme", "--port", "5098", "--set", "channels=3", "ping_s=60"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let (_, shown, _) = run(&server, &["trunks", "show", "acme"]);
+    for word in ["\"port\": 5098", "\"channels\": 3", "\"ping_s\": 60", "\"has_password\": true"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    let (code, _, err) = run(&server, &["trunks", "set", "acme", "host=http://x"]);
+    assert!(code == 2 && err.contains("give the host alone, such as x"), "{err}");
+    let (code, _, err) = run(&server, &["trunks", "set", "acme"]);
+    assert!(code == 1 && err.contains("nothing to change"), "{err}");
     // Beyond loopback while SIP is bound to it: refused, and the key to change is named.
     let (code, out, err) = run(&server, &["trunks", "add", "far", "--host", "sip.example.com"]);
     assert_ne!(code, 0, "{out}");
@@ -190,6 +201,9 @@ fn demo_places_a_call_and_keeps_serving() {
     for word in ["ringing", "in-progress", "saying", "heard", "MOS", "recording", "TRUNKLINE_KEY"] {
         assert!(said.contains(word), "{word:?} is missing in:\n{said}");
     }
+    // Whoever interrupts the call has the key all the same.
+    let (key, call) = (said.find("TRUNKLINE_KEY=tl_"), said.find("Calling"));
+    assert!(key.is_some() && key < call, "the key comes first:\n{said}");
     assert!(process.is_running(), "it keeps serving:\n{said}");
     let url = format!("http://127.0.0.1:{http}/health");
     crate::http::send("GET", &url, &[], crate::http::Body::Empty).expect(200);

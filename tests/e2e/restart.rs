@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::peers::dns::Zone;
 use crate::peers::sipp::Sipp;
+use crate::peers::tls::Callee;
 use crate::server::{FINAL, Server};
 use crate::sound::{self, Recording};
 
@@ -141,4 +143,25 @@ fn killed_while_talking_the_next_start_says_bye() {
 #[test]
 fn killed_while_it_rings_the_next_start_cancels() {
     killed_its_far_end_is_ended("ring", "ringing");
+}
+
+#[test]
+fn killed_while_talking_over_tls_the_next_start_says_bye() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let callee = Callee::start(folder.path(), "carrier.test");
+    let zone = Zone::start("carrier.test A 127.0.0.1");
+    let mut server = Server::setup()
+        .env("TRUNKLINE_COUNTRIES", "US")
+        .env("TRUNKLINE_DNS_SERVERS", zone.address.to_string())
+        .env("TRUNKLINE_TLS_CA_FILE", callee.authority.display().to_string())
+        .start();
+    server.trunk(callee.port, json!({ "host": "carrier.test", "transport": "tls" }));
+    let file = server.upload("tone.wav", sound::tone_wav(600.0, 20.0));
+    let id = server.play_to("+12025550123", &file);
+    server.wait_for_state(&id, &["in-progress"], Duration::from_secs(5));
+    callee.was_asked("ACK");
+    std::thread::sleep(Duration::from_millis(300));
+    server.kill();
+    server.start();
+    callee.was_asked("BYE");
 }

@@ -145,6 +145,13 @@ pub(crate) fn sip_user(uri: &str) -> Option<String> {
     Some(unescape(user))
 }
 
+/// What stands for the host of a SIP URI, without port, parameters and headers.
+pub(crate) fn sip_host(uri: &str) -> Option<String> {
+    let (_, address) = uri.split_once(':')?;
+    let host = address.rsplit_once('@').map_or(address, |(_, host)| host);
+    host.split([':', ';', '?']).next().map(str::to_owned)
+}
+
 /// Undoes `%2B` and the like (RFC 3261 section 19.1.2); a stray `%` stands for itself.
 fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());

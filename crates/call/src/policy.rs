@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::number::{Number, sip_user};
+use crate::number::{Number, sip_host, sip_user};
 use crate::{emergency, numbering};
 
 /// Country codes that belong to no country: satellite and international networks, where fraud is dearest.
@@ -56,6 +56,18 @@ impl fmt::Display for Prefix {
             (false, digits) => write!(f, "!+{digits}"),
         }
     }
+}
+
+/// A country as it is kept: the ISO 3166 code in capitals. `None` where no country with telephones has it.
+pub fn region(text: &str) -> Option<String> {
+    let code = text.to_ascii_uppercase();
+    let letters = code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
+    (letters && numbering::calling_code(&code).is_some()).then_some(code)
+}
+
+/// An entry of [`Policy::countries`] as it is kept: a [`region`], `001` or `*`.
+pub fn country(text: &str) -> Option<String> {
+    if ["001", "*"].contains(&text) { Some(text.to_owned()) } else { region(text) }
 }
 
 /// Why nothing was dialled. `Display` is a sentence for the caller that says what to change.
@@ -202,17 +214,21 @@ pub fn check(policy: &Policy, number: &Number) -> Result<(), Refusal> {
 /// As [`check`] for a SIP URI that leaves over a real trunk or straight to its host: `911@domain` is an emergency
 /// call too, and a number in the user part may cost what the number costs, for the host may be a carrier.
 pub fn check_uri(policy: &Policy, uri: &str) -> Result<(), Refusal> {
-    let Some(user) = sip_user(uri) else { return Ok(()) };
-    let digits = user.strip_prefix('+');
-    if policy.is_emergency(digits.unwrap_or(&user))
-        || digits.is_some_and(emergency::is_international_emergency)
-    {
+    if is_emergency_uri(policy, uri) {
         return Err(Refusal::Emergency);
     }
+    let Some(user) = sip_user(uri) else { return Ok(()) };
     match Number::parse(&user) {
         Ok(number) => check(policy, &number),
         Err(_) => Ok(()),
     }
+}
+
+/// Whether a SIP URI names an emergency number, be it as its user or, as in `sip:112`, where its host should be.
+pub(crate) fn is_emergency_uri(policy: &Policy, uri: &str) -> bool {
+    let Some(user) = sip_user(uri).or_else(|| sip_host(uri)) else { return false };
+    let digits = user.strip_prefix('+');
+    policy.is_emergency(digits.unwrap_or(&user)) || digits.is_some_and(emergency::is_international_emergency)
 }
 
 /// What remains of a number nobody allocates once the usual international exit codes are taken off, lest `00881…`

@@ -93,6 +93,8 @@ pub fn plan(request: &Request<'_>, policy: &Policy, trunks: &[Trunk]) -> Result<
             let trunks = candidates(request, trunks)?.into_iter();
             trunks.map(|trunk| number_over(trunk, number, request, policy)).collect()
         }
+        // Whatever it would go over: the same number without `sip:` is refused before there is a route.
+        Destination::Sip(uri) if policy::is_emergency_uri(policy, uri) => Err(Refusal::Emergency),
         Destination::Sip(uri) if request.direct && request.trunk.is_none() => {
             policy::check_uri(policy, uri)?;
             Ok(vec![without_trunk(AttemptKind::Direct, uri, request)])

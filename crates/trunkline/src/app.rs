@@ -64,8 +64,8 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// Unix ms.
     pub started_at: i64,
-    /// The key made at the very first start, to be shown once.
-    pub new_key: Option<Secret>,
+    /// Whether this was the very first start, which made the operator's key.
+    pub made_key: bool,
     /// Where HTTP listens.
     pub http_address: SocketAddr,
 }
@@ -87,10 +87,12 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("trunkline.sock")
 }
 
-/// Serves until SIGTERM or Ctrl-C, then drains; a second signal ends at once. Runs `started` beside the server once
-/// everything is up.
+/// Serves until SIGTERM or Ctrl-C, then drains; a second signal ends at once. The very first start makes the operator's
+/// key and hands it to `show` at once: whatever comes between, nobody can see it again. Runs `started` beside the
+/// server once everything is up.
 pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     config: Config,
+    show: fn(&Secret),
     started: impl FnOnce(Arc<App>) -> F,
 ) -> Result<()> {
     let _lock = prepare(&config.data_dir)?;
@@ -102,7 +104,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
-    let (app, media, switch_thread) = start(config, listener.local_addr()?).await?;
+    let (app, media, switch_thread) = start(config, listener.local_addr()?, show).await?;
     tracing::info!(http = %app.http_address, sip = %app.switch.address(), "trunkline is ready");
     let (stop, stopped) = watch::channel(false);
     let tcp = api::router(app.clone(), Door::Tcp);
@@ -159,6 +161,7 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 async fn start(
     config: Config,
     http_address: SocketAddr,
+    show: fn(&Secret),
 ) -> Result<(Arc<App>, Media, std::thread::JoinHandle<()>)> {
     // Another provider may have been installed by a library's test; either serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -166,6 +169,9 @@ async fn start(
     crate::metrics::describe();
     let store = open_store(&config).await?;
     let bootstrap = store.bootstrap(config.demo, config.bootstrap_key.as_ref()).await?;
+    if let Some(key) = &bootstrap.new_key {
+        show(key);
+    }
     store.set_provider(config.provider.as_ref()).await?;
     check_reach(&config, &store)?;
     let (ended, saved) = store.orphans().await?;
@@ -210,7 +216,7 @@ async fn start(
     let app = App {
         upkeep,
         started_at: now_ms(),
-        new_key: bootstrap.new_key,
+        made_key: bootstrap.new_key.is_some(),
         config,
         store,
         switch,

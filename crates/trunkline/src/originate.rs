@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use call::{AttemptKind, Destination, Number, Policy, Quota, Strategy, TrunkKind};
+use call::{AttemptKind, Destination, Number, NumberError, Policy, Quota, Strategy, TrunkKind};
 use serde_json::json;
 
 use self::render::Rendered;
@@ -22,6 +22,8 @@ use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
 use crate::trunk::{self, TrunkSettings};
 
+/// Everything that takes orders.
+pub const FACES: &[&str] = &["v1", "calling", "cli", "demo"];
 /// The shortest and longest ring time-out, seconds.
 const RING: std::ops::RangeInclusive<u64> = 1..=600;
 /// The longest call, seconds.
@@ -36,7 +38,7 @@ const SIMULATED_CALLER: &str = "+12025550100";
 pub struct Order {
     /// The account that calls.
     pub account: i64,
-    /// Which face took the order.
+    /// Which of [`FACES`] took the order.
     pub face: &'static str,
     /// The caller ID; none: the trunk's.
     pub from: Option<String>,
@@ -317,7 +319,11 @@ fn longest(asked: Option<Duration>, config: &Config, account: &Account) -> Durat
 }
 
 fn destination(to: &str) -> Result<Destination, Refused> {
-    Destination::parse(to.trim(), |_| false).map_err(|e| Refused::bad("invalid_number_format", e.to_string()))
+    Destination::parse(to.trim(), |_| false).map_err(|error| match error {
+        // As where the policy refuses one.
+        NumberError::Emergency => Refused::new(403, error.code(), error.to_string()),
+        _ => Refused::bad(error.code(), error.to_string()),
+    })
 }
 
 /// The attempts, one for each address of a trunk, and how to reach each.

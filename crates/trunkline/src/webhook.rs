@@ -261,16 +261,17 @@ impl Attempt {
             Some(StatusCode::GONE) => Verdict::Dead,
             _ => self.policy.verdict(row, now, answer.retry_after),
         };
+        let (outcome, retry_in_s) = match verdict {
+            Verdict::Delivered => ("delivered", None),
+            Verdict::Retry { due_at } => ("retry", Some((due_at - now) / 1000)),
+            Verdict::Dead => ("dead", None),
+        };
         if verdict != Verdict::Delivered {
             let status = answer.status.map(|status| status.as_u16());
-            tracing::info!(webhook = %self.webhook.id, delivery = %row.id, number, ?status, ?verdict, "a webhook was not taken");
+            let error = answer.error.as_deref();
+            tracing::info!(webhook = %self.webhook.id, delivery = %row.id, number, status, error, outcome, retry_in_s, "a webhook was not taken");
         }
-        metrics::counter!("trunkline_webhook_attempts_total", "outcome" => match verdict {
-            Verdict::Delivered => "delivered",
-            Verdict::Retry { .. } => "retry",
-            Verdict::Dead => "dead",
-        })
-        .increment(1);
+        metrics::counter!("trunkline_webhook_attempts_total", "outcome" => outcome).increment(1);
         if answer.status == Some(StatusCode::GONE) {
             self.store.disable_webhook(self.webhook.id, "it answered 410 Gone").await?;
         }

@@ -4,3 +4,4 @@ pub mod baresip;
 pub mod dns;
 pub mod kamailio;
 pub mod sipp;
+pub mod tls;

@@ -115,6 +115,9 @@ fn addresses() {
         (None, "sip:112@example.com", "emergency_not_supported"),
         (None, "sip:%39%31%31@example.com", "emergency_not_supported"),
         (None, "sip:+1911@example.com", "emergency_not_supported"),
+        (None, "sip:112", "emergency_not_supported"),
+        (None, "sips:911:5061;transport=tls", "emergency_not_supported"),
+        (None, "sip:alice@112", "ok"),
         (None, "sip:100@example.com", "ok"),
         (Some("IN"), "sip:100@example.com", "emergency_not_supported"),
         (Some("US"), "sip:alice@example.com", "ok"),
@@ -145,4 +148,25 @@ fn a_refusal_names_what_to_change() {
         check(&policy(&[], None), &number).unwrap_err(),
         @r#"Calls to SE are not allowed: this account may call no country yet. Add SE to the setting "countries" to allow them."#
     );
+}
+
+#[test]
+fn countries_are_those_that_exist() {
+    for (text, expected) in [
+        ("US", Some("US")),
+        ("de", Some("DE")),
+        ("XK", Some("XK")),
+        ("001", Some("001")),
+        ("*", Some("*")),
+        ("XX", None),
+        ("UK", None),
+        ("ZZ", None),
+        ("USA", None),
+        ("1", None),
+        ("", None),
+        ("ÄÖ", None),
+    ] {
+        assert_eq!(country(text).as_deref(), expected, "{text}");
+    }
+    assert_eq!((region("us").as_deref(), region("001"), region("*")), (Some("US"), None, None));
 }

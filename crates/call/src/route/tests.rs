@@ -129,6 +129,10 @@ fn addresses_go_direct_or_to_the_simulated_network() {
 
     let emergency = sip("sip:911@example.com");
     assert_eq!(order(&Request { direct: true, ..request(&emergency) }, &[]), "emergency_not_supported");
+    for trunks in [&real, &simulated] {
+        assert_eq!(order(&request(&emergency), trunks), "emergency_not_supported");
+        assert_eq!(order(&request(&sip("sip:112")), trunks), "emergency_not_supported");
+    }
     let premium = sip("sip:+19002345678@a.example");
     assert_eq!(order(&Request { direct: true, ..request(&premium) }, &real), "premium_blocked");
     assert_eq!(order(&Request { trunk: Some("a"), ..request(&premium) }, &real), "premium_blocked");

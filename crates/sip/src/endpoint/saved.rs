@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use rand_chacha::rand_core::Rng as _;
@@ -8,6 +7,7 @@ use super::event::Event;
 use super::leg::{LegId, State, parse_tag, tag_text};
 use super::transactions::{Client, ClientKey, Farewell, Purpose};
 use super::{Endpoint, check_text};
+use crate::Path;
 use crate::builder::Builder;
 use crate::dialog::{self, Dialog};
 use crate::digest::Credentials;
@@ -16,7 +16,6 @@ use crate::name_addr::NameAddr;
 use crate::reason::Reason;
 use crate::transaction::{ClientTransaction, Kind};
 use crate::uri::Uri;
-use crate::{Path, Transport};
 
 /// Requests may have gone out since a leg was saved. Gaps in CSeq are no error, so this many are skipped.
 const CSEQ_GAP: u32 = 10_000;
@@ -44,8 +43,8 @@ pub struct Saved {
     pub branch: Option<String>,
     /// The Request-URI of the next request.
     pub request_uri: String,
-    /// Where it goes: transport, our address, theirs, as in `udp 192.0.2.1:5060 192.0.2.9:5060`.
-    pub path: String,
+    /// Where it goes. Another driver gives out other [`PeerName`](crate::PeerName)s: what is stored is the name.
+    pub path: Path,
 }
 
 /// An INVITE of an earlier endpoint that is being cancelled.
@@ -65,6 +64,8 @@ impl Endpoint {
             State::Incoming(_) => None,
             State::Calling(calling) => {
                 let invite = &calling.invite;
+                // Its size may have made it take TCP.
+                let sent = self.clients.get(&calling.transaction).map(|client| client.transaction.path());
                 Some(Saved {
                     call_id: leg.call_id.clone(),
                     local_tag: tag_text(leg.tag),
@@ -76,7 +77,7 @@ impl Endpoint {
                     cseq: calling.cseq,
                     branch: Some(calling.transaction.branch()),
                     request_uri: invite.request_uri.clone(),
-                    path: write_path(&invite.path),
+                    path: sent.unwrap_or(invite.path),
                 })
             }
             State::Established(call) => {
@@ -92,7 +93,7 @@ impl Endpoint {
                     cseq: dialog.local_cseq,
                     branch: None,
                     request_uri: dialog.request_uri().to_owned(),
-                    path: write_path(&dialog.path),
+                    path: dialog.path,
                 })
             }
         }
@@ -176,7 +177,6 @@ fn read(saved: &Saved) -> Result<Dialog, Error> {
         Uri::parse(value).map_err(|_| Error::BadSaved(field))?;
     }
     parse_tag(local_tag).ok_or(Error::BadSaved("local_tag"))?;
-    let path = read_path(&saved.path).ok_or(Error::BadSaved("path"))?;
     let tag = |tag: &str| format!(";tag={tag}");
     Ok(Dialog {
         call_id: call_id.clone(),
@@ -188,8 +188,8 @@ fn read(saved: &Saved) -> Result<Dialog, Error> {
         remote_cseq: None,
         route_set: route.clone(),
         remote_target: remote_target.clone(),
-        contact: dialog::contact(None, &path),
-        path,
+        contact: dialog::contact(None, &saved.path),
+        path: saved.path,
     })
 }
 
@@ -202,17 +202,4 @@ fn without_tag(value: &str) -> String {
         Some(value) => format!("{text};{name}={value}"),
         None => format!("{text};{name}"),
     })
-}
-
-fn write_path(path: &Path) -> String {
-    format!("{} {} {}", path.transport.token().to_ascii_lowercase(), path.local, path.remote)
-}
-
-fn read_path(text: &str) -> Option<Path> {
-    let mut words = text.split(' ');
-    let (transport, local, remote) = (words.next()?, words.next()?, words.next()?);
-    let known = [Transport::Udp, Transport::Tcp, Transport::Tls];
-    let transport = known.into_iter().find(|known| known.token().eq_ignore_ascii_case(transport))?;
-    let address = |text: &str| text.parse::<SocketAddr>().ok();
-    Some(Path::new(transport, address(local)?, address(remote)?))
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use super::Api;
+use super::{Api, words};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::store::Once;
@@ -131,7 +131,7 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
         let Query(asked) = Query::try_from_uri(&parts.uri).map_err(|error| {
             let text = error.body_text();
             let reason = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, reason)| reason);
-            Refused::bad("invalid_query", format!("The query string is wrong: {reason}."))
+            Refused::bad("invalid_query", format!("The query string is wrong: {}.", words::plain(reason)))
         })?;
         Ok(Self(asked))
     }
@@ -166,22 +166,49 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
         return Err(Refused::bad("invalid_json", "The body is no JSON object."));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.inner();
-        match inner.classify() {
-            Category::Data => {
-                let text = inner.to_string();
-                let reason = text.split_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
-                let place = if path == "." { "The body".to_owned() } else { format!("The field `{path}`") };
-                Refused::bad("invalid_field", format!("{place} is wrong: {reason}."))
-            }
-            _ => Refused::bad("invalid_json", format!("The body is no valid JSON: {inner}.")),
-        }
-    })?;
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| wrong::<T>(&error, bytes))?;
     json.end()
         .map_err(|error| Refused::bad("invalid_json", format!("The body is no valid JSON: {error}.")))?;
     Ok(value)
+}
+
+/// What is wrong with a body, and where.
+fn wrong<T: DeserializeOwned>(
+    error: &serde_path_to_error::Error<serde_json::Error>,
+    bytes: &[u8],
+) -> Refused {
+    let text = error.inner().to_string();
+    let (reason, position) = text.split_once(" at line ").unwrap_or((&text, ""));
+    let place = words::place(error.path());
+    let named = || place.as_ref().map_or_else(|| "The body".to_owned(), |place| format!("The field {place}"));
+    if error.inner().classify() == Category::Data {
+        return Refused::bad("invalid_field", format!("{} is wrong: {}.", named(), words::plain(reason)));
+    }
+    if reason.starts_with("recursion limit") {
+        return Refused::bad("too_deep", format!("{} is nested more than 127 deep.", named()))
+            .hint("Branches of a flow lie at most 8 deep.");
+    }
+    if reason.starts_with("control character") {
+        let message = format!("{} has a raw control character in a string (line {position}).", named());
+        return Refused::bad("invalid_json", message).hint("JSON writes a line break as \\n, a tab as \\t.");
+    }
+    // A step with two verbs is sound JSON too, but a step is read no further than its first.
+    let sound = serde_json::from_slice::<serde_json::Value>(bytes).ok();
+    let steps = sound.and_then(|body| {
+        let error = serde_path_to_error::deserialize::<_, T>(&body).err()?;
+        Some(Refused::bad(
+            "invalid_field",
+            format!(
+                "The field {} is wrong: {}.",
+                words::place(error.path())?,
+                words::keys_at(&body, error.path())?
+            ),
+        ))
+    });
+    steps.unwrap_or_else(|| {
+        let place = place.map(|place| format!(", in the field {place}")).unwrap_or_default();
+        Refused::bad("invalid_json", format!("The body is no valid JSON{place}: {text}."))
+    })
 }
 
 /// Reads an id in any form; what is none cannot exist.
@@ -204,6 +231,17 @@ pub(super) fn number_filter(text: Option<String>) -> Option<String> {
     .filter(|text| !text.is_empty())
 }
 
+/// A word to filter by, one of those there are; empty is none.
+pub(super) fn word(name: &str, asked: Option<String>, known: &[&str]) -> Result<Option<String>, Refused> {
+    let Some(asked) = asked.filter(|text| !text.is_empty()) else { return Ok(None) };
+    if known.contains(&asked.as_str()) {
+        return Ok(Some(asked));
+    }
+    let shown: String = asked.chars().take(64).collect();
+    let message = format!("`{name}` is {shown:?}, which there is not.");
+    Err(Refused::bad("invalid_filter", message).hint(format!("It can be {}.", known.join(", "))))
+}
+
 /// A moment in time to filter by, in Unix ms.
 pub(super) fn moment(name: &str, asked: Option<&str>) -> Result<Option<i64>, Refused> {
     let Some(asked) = asked else { return Ok(None) };
@@ -216,10 +254,10 @@ pub(super) fn moment(name: &str, asked: Option<&str>) -> Result<Option<i64>, Ref
 }
 
 /// How many rows a list shows: 50 unless asked for 1 to 200.
-pub(super) fn limit(asked: Option<u32>) -> Result<u32, Refused> {
-    match asked {
-        None => Ok(50),
-        Some(limit @ 1..=200) => Ok(limit),
-        Some(other) => Err(Refused::bad("invalid_limit", format!("`limit` is {other}; it can be 1 to 200."))),
-    }
+pub(super) fn limit(asked: Option<&str>) -> Result<u32, Refused> {
+    let Some(asked) = asked else { return Ok(50) };
+    asked.parse().ok().filter(|limit| (1..=200).contains(limit)).ok_or_else(|| {
+        let shown: String = asked.chars().take(20).collect();
+        Refused::bad("invalid_limit", format!("`limit` is {shown:?}; it can be 1 to 200."))
+    })
 }

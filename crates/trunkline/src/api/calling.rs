@@ -150,7 +150,7 @@ async fn end(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Re
 
 #[derive(Deserialize)]
 struct HistoryQuery {
-    limit: Option<u32>,
+    limit: Option<String>,
     after: Option<String>,
     status: Option<String>,
     from: Option<String>,
@@ -162,7 +162,7 @@ async fn history(
     caller: Caller,
     Asked(asked): Asked<HistoryQuery>,
 ) -> Result<Reply<Value>, Refused> {
-    let limit = body::limit(asked.limit)?;
+    let limit = body::limit(asked.limit.as_deref())?;
     let filter = CallFilter {
         state: calls::state(asked.status)?,
         from: body::number_filter(asked.from),

@@ -14,6 +14,7 @@ mod health;
 mod limits;
 mod reply;
 mod v1;
+mod words;
 
 #[cfg(test)]
 mod tests;

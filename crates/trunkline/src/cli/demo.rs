@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::call::recording_path;
-use super::say;
+use super::{say, show_key};
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::flow::Step;
@@ -20,7 +20,7 @@ const WORDS: &str =
     "Hello! This is trunkline, placing its first call. If you can hear this, everything works.";
 
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
-    app::serve_with(config, demonstrate).await
+    app::serve_with(config, show_key, demonstrate).await
 }
 
 /// Places the demonstration call, shows its progress, and says how to place the next one.
@@ -30,7 +30,7 @@ pub async fn demonstrate(app: Arc<App>) {
         Ok(()) => {}
         Err(refused) => say(&format!("The demonstration call was not placed: {refused}")),
     }
-    say(&next_call(&base(&app), app.new_key.as_ref().map(|key| key.expose()), &command(&app.config)));
+    say(&next_call(&base(&app), app.made_key, &command(&app.config)));
 }
 
 async fn place(app: &Arc<App>) -> Result<(), Refused> {
@@ -89,12 +89,10 @@ fn command(config: &Config) -> String {
     }
 }
 
-fn next_call(base: &str, new_key: Option<&str>, command: &str) -> String {
-    let key = match new_key {
-        Some(key) => format!(
-            "This is the operator's key. It is shown this once; keep it:\n\n  export TRUNKLINE_KEY={key}\n"
-        ),
-        None => format!(
+fn next_call(base: &str, made_key: bool, command: &str) -> String {
+    let key = match made_key {
+        true => "The operator's key stands above: export it there too.\n".to_owned(),
+        false => format!(
             "The operator's key was shown at the first start; this makes another:\n\n  \
              export TRUNKLINE_KEY=$({command} keys create)\n"
         ),
@@ -117,11 +115,9 @@ mod tests {
 
     #[test]
     fn the_next_call_can_be_pasted() {
-        let first = next_call("http://127.0.0.1:3000", Some("tl_example"), "trunkline");
+        let first = next_call("http://127.0.0.1:3000", true, "trunkline");
         insta::assert_snapshot!(first.trim_start(), @r#"
-        This is the operator's key. It is shown this once; keep it:
-
-          export TRUNKLINE_KEY=tl_example
+        The operator's key stands above: export it there too.
 
         The next call, from a second terminal:
 
@@ -131,7 +127,7 @@ mod tests {
 
         The server goes on serving; Ctrl-C stops it.
         "#);
-        let again = next_call("http://127.0.0.1:3000", None, "trunkline");
+        let again = next_call("http://127.0.0.1:3000", false, "trunkline");
         assert!(again.contains("export TRUNKLINE_KEY=$(trunkline keys create)"), "{again}");
     }
 

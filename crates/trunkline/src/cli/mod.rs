@@ -113,7 +113,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => {
             crate::logs::start(&config)?;
-            crate::app::serve_with(config, show_key).await.map(|()| ExitCode::SUCCESS)
+            crate::app::serve_with(config, show_key, async |_| {}).await.map(|()| ExitCode::SUCCESS)
         }
         Command::Demo => {
             crate::logs::start(&config)?;
@@ -163,10 +163,11 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Shows the key that the very first start has made: nobody can see it again.
-async fn show_key(app: std::sync::Arc<crate::app::App>) {
-    if let Some(key) = &app.new_key {
-        say(&format!("The operator's API key, shown this once: {}", key.expose()));
-    }
+fn show_key(key: &crate::secret::Secret) {
+    say(&format!(
+        "This is the operator's API key. It is shown this once; keep it:\n\n  export TRUNKLINE_KEY={}\n",
+        key.expose()
+    ));
 }
 
 #[cfg(test)]
@@ -192,6 +193,8 @@ mod tests {
             "trunkline keys revoke key_65a1f0c2a4b1c2d3e4f50601",
             "trunkline trunks add acme --host sip.example.com --username u --password-file - --default",
             "trunkline trunks default sim",
+            "trunkline trunks set acme channels=10 codecs=pcma,pcmu",
+            "trunkline trunks set acme --set channels=10 --port 5070 --password-file - --default",
             "trunkline webhooks add https://example.com/hook --event call.finished --event call.answered",
             "trunkline webhooks deliveries --dead",
             "trunkline webhooks replay msg_65a1f0c2a4b1c2d3e4f50601",
@@ -218,6 +221,8 @@ mod tests {
             "trunkline test",
             "trunkline trunks add acme --host a --transport sctp",
             "trunkline trunks add acme --host a --port 0",
+            "trunkline trunks set acme --port 0",
+            "trunkline trunks set acme --set channels",
         ];
         for line in bad {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

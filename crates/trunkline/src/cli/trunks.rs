@@ -20,19 +20,12 @@ pub(super) enum Command {
     #[command(after_help = "Example (asks for the password):\n  trunkline trunks add acme --host \
                             sip.example.com --username 4915 --password-file - --caller-id +12025550100 --default")]
     Add(Box<Add>),
-    /// Change a trunk
+    /// Change a trunk; what is not named stays
     #[command(
-        after_help = "Example:\n  trunkline trunks set acme channels=10 calls_per_second=1 codecs=pcma,pcmu \
+        after_help = "Example:\n  trunkline trunks set acme --port 5070 channels=10 calls_per_second=1 codecs=pcma,pcmu \
                             session_timer.enabled=false\nAn empty value goes back to none: proxy="
     )]
-    Set {
-        /// Its name or id
-        name: String,
-        /// What to change: host, port, transport, username, digest, number_form, prefix, caller_id, priority,
-        /// enabled, or a setting (see the API's TrunkSettings)
-        #[arg(required = true, value_name = "KEY=VALUE", value_parser = change)]
-        changes: Vec<Change>,
-    },
+    Set(Box<Set>),
     /// Show a trunk with its settings, registration and health
     Show {
         /// Its name or id
@@ -65,33 +58,56 @@ pub(super) struct Add {
     /// The provider's host name or address
     #[arg(long)]
     host: String,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+/// A change to one.
+#[derive(Args)]
+pub(super) struct Set {
+    /// Its name or id
+    name: String,
+    /// The provider's host name or address
+    #[arg(long)]
+    host: Option<String>,
+    #[command(flatten)]
+    fields: Fields,
+    /// As --set: name, host, port, transport, username, digest, number_form, prefix, caller_id, priority, default,
+    /// enabled, or a setting (see the API's TrunkSettings)
+    #[arg(value_name = "KEY=VALUE", value_parser = change)]
+    changes: Vec<Change>,
+}
+
+/// What can be said of a new trunk and of one that is there.
+#[derive(Args, Default)]
+pub(super) struct Fields {
     /// The provider's SIP port [default: 5060, over tls 5061]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// How SIP travels
-    #[arg(long, default_value = "udp", value_parser = ["udp", "tcp", "tls"])]
-    transport: String,
+    /// How SIP travels [default: udp]
+    #[arg(long, value_parser = ["udp", "tcp", "tls"])]
+    transport: Option<String>,
     /// The user name the provider gave you
     #[arg(long)]
     username: Option<String>,
     /// A file with the password in its first line; `-` reads it from standard input
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// The digest algorithm; sha-256 only where the provider asks for it
-    #[arg(long, default_value = "md5", value_parser = ["md5", "sha-256"])]
-    digest: String,
-    /// How the provider wants numbers written
-    #[arg(long, default_value = "+e164", value_parser = ["+e164", "e164", "national", "as-given"])]
-    number_form: String,
+    /// The digest algorithm; sha-256 only where the provider asks for it [default: md5]
+    #[arg(long, value_parser = ["md5", "sha-256"])]
+    digest: Option<String>,
+    /// How the provider wants numbers written [default: +e164]
+    #[arg(long, value_parser = ["+e164", "e164", "national", "as-given"])]
+    number_form: Option<String>,
     /// Digits to dial before each number
     #[arg(long)]
     prefix: Option<String>,
     /// The number callees see when a call does not say it
     #[arg(long, value_name = "NUMBER")]
     caller_id: Option<String>,
-    /// Lower is tried first, after the default trunk
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
-    priority: i32,
+    /// Lower is tried first, after the default trunk [default: 10]
+    #[arg(long, allow_negative_numbers = true)]
+    priority: Option<i32>,
     /// Let calls go out through it unless they name another
     #[arg(long)]
     default: bool,
@@ -109,6 +125,7 @@ pub(super) struct Change {
 
 /// Fields of the trunk itself; every other key is one of its settings.
 const FIELDS: &[&str] = &[
+    "name",
     "host",
     "port",
     "transport",
@@ -118,10 +135,12 @@ const FIELDS: &[&str] = &[
     "prefix",
     "caller_id",
     "priority",
+    "default",
     "enabled",
 ];
 /// Keys whose value is text, whatever it looks like.
 const TEXTS: &[&str] = &[
+    "name",
     "host",
     "transport",
     "username",
@@ -156,7 +175,7 @@ fn change(text: &str) -> Result<Change, String> {
 }
 
 /// The changes as the API takes them: fields, and settings in their own object.
-fn document(changes: Vec<Change>) -> Map<String, Value> {
+fn document(changes: impl IntoIterator<Item = Change>) -> Map<String, Value> {
     let (mut fields, mut settings) = (Map::new(), Map::new());
     for Change { key, value } in changes {
         match key.split_once('.') {
@@ -176,27 +195,42 @@ fn document(changes: Vec<Change>) -> Map<String, Value> {
     fields
 }
 
+impl Fields {
+    /// What was given, as the API takes it; `more` comes behind the options and wins.
+    fn document(self, more: Vec<Change>) -> anyhow::Result<Map<String, Value>> {
+        let password = self.password_file.as_deref().map(password).transpose()?;
+        let given = json!({
+            "port": self.port, "transport": self.transport, "username": self.username, "password": password,
+            "digest": self.digest, "number_form": self.number_form, "prefix": self.prefix,
+            "caller_id": self.caller_id, "priority": self.priority, "default": self.default.then_some(true),
+        });
+        let given = given.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let mut all: Map<String, Value> = given.map(|(key, value)| (key.clone(), value.clone())).collect();
+        all.extend(document(self.set.into_iter().chain(more)));
+        Ok(all)
+    }
+}
+
 pub(super) async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
     let client = Client::new(config)?;
     match command {
         Command::Add(add) => {
-            let password = add.password_file.as_deref().map(password).transpose()?;
-            let mut order = json!({
-                "name": add.name, "host": add.host, "port": add.port, "transport": add.transport,
-                "username": add.username, "password": password, "digest": add.digest,
-                "number_form": add.number_form, "prefix": add.prefix, "caller_id": add.caller_id,
-                "priority": add.priority, "default": add.default,
-            });
-            if let Value::Object(order) = &mut order {
-                order.extend(document(add.set));
-            }
-            client.ask(Method::POST, &["v1", "trunks"], Some(&order)).await?;
-            let default = if add.default { " and is the default" } else { "" };
-            say(&format!("{} is added{default}.", add.name));
+            let Add { name, host, fields } = *add;
+            let default = if fields.default { " and is the default" } else { "" };
+            let mut order = fields.document(Vec::new())?;
+            order.extend([("name".to_owned(), json!(name)), ("host".to_owned(), json!(host))]);
+            client.ask(Method::POST, &["v1", "trunks"], Some(&order.into())).await?;
+            say(&format!("{name} is added{default}."));
         }
-        Command::Set { name, changes } => {
-            let change = Value::Object(document(changes));
-            client.ask(Method::PATCH, &["v1", "trunks", &name], Some(&change)).await?;
+        Command::Set(set) => {
+            let Set { name, host, fields, changes } = *set;
+            let host = host.map(|host| Change { key: "host".into(), value: host.into() });
+            let change = fields.document(host.into_iter().chain(changes).collect())?;
+            anyhow::ensure!(
+                !change.is_empty(),
+                "nothing to change is named; give an option or KEY=VALUE, such as channels=10"
+            );
+            client.ask(Method::PATCH, &["v1", "trunks", &name], Some(&change.into())).await?;
             say(&format!("{name} is changed."));
         }
         Command::Show { name } => {
@@ -306,7 +340,7 @@ mod tests {
             "session_timer.expires_s=900",
             "proxy=",
         ];
-        let changes = texts.iter().map(|text| change(text).unwrap()).collect();
+        let changes: Vec<_> = texts.iter().map(|text| change(text).unwrap()).collect();
         let expected = json!({
             "host": "sip.example.com", "port": 5070, "prefix": "00",
             "settings": {
@@ -316,5 +350,22 @@ mod tests {
         });
         assert_eq!(Value::Object(document(changes)), expected);
         assert!(change("channels").is_err());
+    }
+
+    #[test]
+    fn options_and_changes_are_one_document() {
+        let fields = Fields {
+            port: Some(5070),
+            priority: Some(-1),
+            default: true,
+            set: vec![change("channels=10").unwrap()],
+            ..Fields::default()
+        };
+        let more = ["channels=20", "name=other", "port=5080"].map(|text| change(text).unwrap()).to_vec();
+        let expected = json!({
+            "port": 5080, "priority": -1, "default": true, "name": "other", "settings": { "channels": 20 },
+        });
+        assert_eq!(Value::Object(fields.document(more).unwrap()), expected);
+        assert!(Fields::default().document(Vec::new()).unwrap().is_empty());
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, EngineChoice, LogFormat, Provider};
 use crate::secret::Secret;
+use crate::trunk;
 
 /// One setting. Its variable is `TRUNKLINE_` and the name in capitals, dots as underscores.
 pub(super) struct Key {
@@ -16,8 +17,14 @@ pub(super) struct Key {
     alias: Option<&'static str>,
     /// For the error: "expected …".
     expected: &'static str,
-    /// Puts the value in, or does not understand it.
-    set: fn(&mut Config, &str) -> Option<()>,
+    set: Set,
+}
+
+/// How a value is put in, or not understood.
+enum Set {
+    Whole(fn(&mut Config, &str) -> Option<()>),
+    /// Entry by entry, so that an error shows the one that is wrong.
+    List(fn(&mut Config) -> &mut Vec<String>, fn(&str) -> Option<String>),
 }
 
 impl Key {
@@ -26,7 +33,16 @@ impl Key {
         expected: &'static str,
         set: fn(&mut Config, &str) -> Option<()>,
     ) -> Self {
-        Self { name, alias: None, expected, set }
+        Self { name, alias: None, expected, set: Set::Whole(set) }
+    }
+
+    const fn list(
+        name: &'static str,
+        expected: &'static str,
+        place: fn(&mut Config) -> &mut Vec<String>,
+        read: fn(&str) -> Option<String>,
+    ) -> Self {
+        Self { name, alias: None, expected, set: Set::List(place, read) }
     }
 
     const fn alias(self, variable: &'static str) -> Self {
@@ -48,12 +64,21 @@ impl Key {
         if value.is_empty() {
             return Ok(());
         }
-        (self.set)(config, value).ok_or_else(|| ConfigError::Value {
+        let wrong = |value: &str| ConfigError::Value {
             place: place.into(),
             key: key.into(),
             given: if self.is_secret() { "***".into() } else { format!("{value:?}") },
             expected: self.expected,
-        })
+        };
+        match self.set {
+            Set::Whole(set) => set(config, value).ok_or_else(|| wrong(value)),
+            Set::List(list, read) => {
+                let entries = value.split(',').map(str::trim);
+                *list(config) =
+                    entries.map(|entry| read(entry).ok_or_else(|| wrong(entry))).collect::<Result<_, _>>()?;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -61,7 +86,8 @@ const ADDRESS: &str = "an IP address and port such as 127.0.0.1:3000";
 const BOOLEAN: &str = "0 or 1, true or false";
 const TIME: &str = "a time above zero with its unit: 500ms, 30s, 5m or 4h";
 const KEEP: &str = "a time above zero with its unit such as 12h or 90d, or forever";
-const COUNTRY: &str = "two-letter country codes such as US or DE (* for all)";
+const COUNTRIES: &str = "ISO 3166 codes of countries such as US or GB (* for all)";
+const REGION: &str = "the ISO 3166 code of one country such as US or GB";
 const PREFIXES: &str = "beginnings of numbers such as +4930, or !+4930 to refuse them (* for all)";
 const RATE: &str = "a number from 1 to 1000000";
 const TEXT: &str = "text without blanks or control characters";
@@ -88,7 +114,10 @@ pub(super) const KEYS: &[Key] = &[
         },
     ),
     Key::new("tls_ca_file", "a PEM file", |c, v| put(&mut c.tls_ca_file, Some(v.into()))),
-    Key::new("sip_domain", TEXT, |c, v| word(v).map(|v| c.sip_domain = v)),
+    Key::new("sip_domain", "a domain or IP address, without sip: and port", |c, v| {
+        trunk::check_host(v).ok()?;
+        put(&mut c.sip_domain, v.into())
+    }),
     Key::new("public_url", HTTP, |c, v| http(v).map(|v| c.public_url = Some(v))),
     Key::new("demo", BOOLEAN, |c, v| boolean(&mut c.demo, v)),
     Key::new("data_dir", "a folder", |c, v| put(&mut c.data_dir, v.into())),
@@ -106,18 +135,9 @@ pub(super) const KEYS: &[Key] = &[
             .then(|| c.bootstrap_key = Some(secret(v)))
     }),
     Key::new("allow_internal_http", BOOLEAN, |c, v| boolean(&mut c.allow_internal_http, v)),
-    Key::new("countries", COUNTRY, |c, v| {
-        let list: Option<Vec<String>> = v.split(',').map(|v| country(v.trim(), true)).collect();
-        list.map(|list| c.countries = list)
-    }),
-    Key::new("prefixes", PREFIXES, |c, v| {
-        let list: Option<Vec<String>> =
-            v.split(',').map(|v| call::Prefix::parse(v.trim()).map(|prefix| prefix.to_string())).collect();
-        list.map(|list| c.prefixes = list)
-    }),
-    Key::new("region", "one two-letter country code such as US", |c, v| {
-        country(v, false).map(|v| c.region = Some(v))
-    }),
+    Key::list("countries", COUNTRIES, |c| &mut c.countries, call::policy::country),
+    Key::list("prefixes", PREFIXES, |c| &mut c.prefixes, prefix),
+    Key::new("region", REGION, |c, v| call::policy::region(v).map(|v| c.region = Some(v))),
     Key::new("sim_listen", ADDRESS, |c, v| parse(&mut c.sim_listen, v)),
     Key::new("sim_callees", "a TOML file", |c, v| put(&mut c.sim_callees, Some(v.into()))),
     Key::new("max_calls", "a number from 1 to 100000", |c, v| {
@@ -156,9 +176,8 @@ pub(super) const KEYS: &[Key] = &[
         put(&mut c.log_format, format)
     }),
     Key::new("provider.host", "a host name or IP address, without sip: and port", |c, v| {
-        let name = v.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        let address = v.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok();
-        (name || address).then(|| provider(c).host = v.into())
+        trunk::check_host(v).ok()?;
+        put(&mut provider(c).host, v.into())
     })
     .alias("SIP_PROVIDER_HOST"),
     Key::new("provider.port", "a port from 1 to 65535", |c, v| {
@@ -372,9 +391,8 @@ fn http(value: &str) -> Option<String> {
     word(value.trim_end_matches('/'))
 }
 
-fn country(value: &str, all: bool) -> Option<String> {
-    let code = value.len() == 2 && value.bytes().all(|b| b.is_ascii_alphabetic());
-    (code || (all && value == "*")).then(|| value.to_ascii_uppercase())
+fn prefix(value: &str) -> Option<String> {
+    call::Prefix::parse(value).map(|prefix| prefix.to_string())
 }
 
 fn duration(slot: &mut Duration, value: &str) -> Option<()> {

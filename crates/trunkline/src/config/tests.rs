@@ -100,6 +100,8 @@ fn an_error_says_which_key_what_was_given_and_what_is_expected() {
     insta::assert_snapshot!(error("[zzz]", &[]), @"t.toml: unknown key zzz");
     insta::assert_snapshot!(error("", &[("TRUNKLINE_SIP_LISTN", "x")]), @"environment: unknown variable TRUNKLINE_SIP_LISTN; did you mean TRUNKLINE_SIP_LISTEN?");
     insta::assert_snapshot!(error("http_listen = 3000", &[]), @r#"t.toml: http_listen is "3000"; expected an IP address and port such as 127.0.0.1:3000"#);
+    insta::assert_snapshot!(error("countries = [\"US\", \"XX\"]", &[]), @r#"t.toml: countries is "XX"; expected ISO 3166 codes of countries such as US or GB (* for all)"#);
+    insta::assert_snapshot!(error("", &[("TRUNKLINE_REGION", "UK")]), @r#"environment: TRUNKLINE_REGION is "UK"; expected the ISO 3166 code of one country such as US or GB"#);
     insta::assert_snapshot!(error("demo = \n", &[]), @"t.toml: line 1: string values must be quoted, expected literal string");
     insta::assert_snapshot!(error("", &[("TRUNKLINE_MASTER_KEY", "short")]), @"environment: TRUNKLINE_MASTER_KEY is ***; expected 32 bytes in hex or base64");
     insta::assert_snapshot!(error("", &[("SIP_PROVIDER_PORT", "0")]), @r#"environment: SIP_PROVIDER_PORT is "0"; expected a port from 1 to 65535"#);
@@ -117,8 +119,9 @@ fn what_makes_no_sense_is_refused() {
         ("TRUNKLINE_DATABASE_URL", &["mysql://x", "data.db"]),
         ("TRUNKLINE_BOOTSTRAP_KEY", &["short", "with blanks in it"]),
         ("TRUNKLINE_PUBLIC_URL", &["example.com", "ftp://x", "https://", "https:///"]),
-        ("TRUNKLINE_COUNTRIES", &["USA", "US;DE", "1"]),
-        ("TRUNKLINE_REGION", &["*", "Germany"]),
+        ("TRUNKLINE_COUNTRIES", &["USA", "US;DE", "1", "US,XX", "UK"]),
+        ("TRUNKLINE_PREFIXES", &["49", "+0", "+4930,x"]),
+        ("TRUNKLINE_REGION", &["*", "001", "Germany", "XX"]),
         ("TRUNKLINE_MAX_CALLS", &["0", "-1", "100001", "many"]),
         (
             "TRUNKLINE_RING_TIMEOUT",

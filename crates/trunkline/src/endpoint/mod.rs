@@ -95,13 +95,37 @@ impl Endpoint {
     /// The path to a target: carries the address the kernel picks towards it, or the external one, and for TLS whom
     /// its certificate must name.
     pub fn path(&mut self, target: &Target) -> io::Result<Path> {
-        let peer = match (target.transport, &target.server_name) {
-            (Transport::Tls, Some(name)) => self.names.number(name, &self.streams)?,
-            (Transport::Tls, None) => return Err(io::Error::other("TLS needs the name of the server")),
-            (Transport::Udp | Transport::Tcp, _) => PeerName::NONE,
-        };
+        let peer = self.peer(target)?;
         let local = self.routes.local(target.remote)?;
         Ok(Path { transport: target.transport, local, remote: target.remote, peer })
+    }
+
+    fn peer(&mut self, target: &Target) -> io::Result<PeerName> {
+        match (target.transport, &target.server_name) {
+            (Transport::Tls, Some(name)) => self.names.number(name, &self.streams),
+            (Transport::Tls, None) => Err(io::Error::other("TLS needs the name of the server")),
+            (Transport::Udp | Transport::Tcp, _) => Ok(PeerName::NONE),
+        }
+    }
+
+    /// A path in words that another process can read: transport, our address, theirs, and the name TLS verified, as
+    /// in `tls 192.0.2.1:5060 192.0.2.9:5061 sip.example.com`.
+    pub fn write_path(&self, path: &Path) -> String {
+        let name = self.names.name(path.peer).map(|name| format!(" {name}")).unwrap_or_default();
+        format!("{} {} {}{name}", path.transport.param(), path.local, path.remote)
+    }
+
+    /// Reads what [`Self::write_path`] wrote.
+    pub fn read_path(&mut self, text: &str) -> io::Result<Path> {
+        let unreadable = || io::Error::other(format!("{text:?} is no path"));
+        let mut words = text.split(' ');
+        let mut word = || words.next().ok_or_else(unreadable);
+        let transport = Transport::of_param(word()?).ok_or_else(unreadable)?;
+        let mut address = || word()?.parse::<SocketAddr>().map_err(|_| unreadable());
+        let (local, remote) = (address()?, address()?);
+        let server_name = words.next().map(Into::into);
+        let peer = self.peer(&Target { transport, remote, server_name })?;
+        Ok(Path { transport, local, remote, peer })
     }
 
     /// The protocol core, for its verbs and figures.

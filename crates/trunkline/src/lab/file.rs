@@ -126,6 +126,13 @@ impl Test {
                 "expect.state: {state:?} is no final state; there are completed, busy, failed, no-answer, canceled"
             ));
         }
+        if let Some([least, most]) = self.expect.duration_s
+            && !(least >= 0.0 && least <= most)
+        {
+            return Err(format!(
+                "expect.duration_s: [{least}, {most}] holds for no call; write the least, then the most, in seconds"
+            ));
+        }
         for (key, value, most) in
             [("ring_timeout_s", self.ring_timeout_s, 600), ("max_duration_s", self.max_duration_s, LONGEST_S)]
         {

@@ -78,6 +78,16 @@ fn a_file_that_cannot_be_used_says_where() {
             "[[test]] 1 (a): expect is empty, so nothing would be tested",
         ),
         (
+            format!("[[test]]\nname = 'a'\nto = '+12025550101'\n{flow}\nexpect = {{ duration_s = [5, 2] }}"),
+            "[[test]] 1 (a): expect.duration_s: [5, 2] holds for no call; write the least, then the most, in seconds",
+        ),
+        (
+            format!(
+                "[[test]]\nname = 'a'\nto = '+12025550101'\n{flow}\nexpect = {{ duration_s = [nan, 2] }}"
+            ),
+            "[[test]] 1 (a): expect.duration_s: [NaN, 2] holds for no call",
+        ),
+        (
             format!("[[test]]\nname = 'a'\nto = '+12025550101'\n{flow}\nexpect = {{ state = 'bsy' }}"),
             "[[test]] 1 (a): expect.state: \"bsy\" is no final state; there are completed, busy,",
         ),

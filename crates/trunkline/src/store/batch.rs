@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use call::State;
 use sqlx::{AnyConnection, Row};
 
+use super::deliveries::{Claim, Outcome, Verdict};
 use super::once::{self, Known, Once};
 use super::rows::{self, Cell};
 use super::snapshot::Snapshot;
-use super::webhooks::{Claim, Outcome, Verdict};
 use super::writer::{Finish, Job, Write};
-use super::{CallEvent, CallRow, id_of, webhooks};
+use super::{CallEvent, CallRow, deliveries, id_of};
 use crate::id::Id;
 
 /// The rank that all final states share.
@@ -134,7 +134,7 @@ impl<'a> Group<'a> {
         self.change(connection).await?;
         self.end(connection).await?;
         self.insert_events(connection).await?;
-        let touched = webhooks::insert(connection, &self.events, memory).await?;
+        let touched = deliveries::insert(connection, &self.events, memory).await?;
         self.keep_legs(connection).await?;
         let keys: Vec<_> = self.keys.iter().map(|(key, at)| vec![(*key).into(), (*at).into()]).collect();
         let after = ") UPDATE keys SET last_used_at = v.at FROM v WHERE keys.id = v.of_key";

@@ -7,6 +7,7 @@ mod accounts;
 mod backup;
 mod batch;
 mod calls;
+mod deliveries;
 mod feed;
 mod keys;
 mod legs;
@@ -34,6 +35,8 @@ use tokio::sync::{broadcast, mpsc};
 
 pub use backup::copy_database;
 pub use calls::{CallEvent, CallFilter, CallRow, Place};
+pub use deliveries::{AttemptRow, DeliveryFilter, DeliveryRow};
+pub(crate) use deliveries::{Claim, Due, Outcome, Verdict};
 pub use feed::{EventFilter, Placed};
 pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
 pub use legs::SavedLeg;
@@ -44,10 +47,7 @@ pub use setup::Bootstrap;
 pub use snapshot::Account;
 pub use trunks::{NewTrunk, TrunkRow};
 pub use usage::UsageRow;
-pub use webhooks::{
-    AttemptRow, DeliveryFilter, DeliveryRow, EVENT_TYPES, NewWebhook, TEST, WebhookRow, event_type,
-};
-pub(crate) use webhooks::{Claim, Due, Outcome, Verdict};
+pub use webhooks::{EVENT_TYPES, NewWebhook, TEST, WebhookRow, event_type};
 pub use writer::{Finish, Full, Write};
 
 use crate::id::Id;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::webhooks::{Claim, Outcome};
+use super::deliveries::{Claim, Outcome};
 use super::writer::Job;
 use super::{Store, StoreError};
 use crate::id::Id;

@@ -1,7 +1,5 @@
 //! Trunks: where calls go out. Passwords are sealed, each for its own row.
 
-use std::net::IpAddr;
-
 use call::TrunkKind;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -11,7 +9,7 @@ use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::time::now_ms;
-use crate::trunk::TrunkSettings;
+use crate::trunk::{self, TrunkSettings};
 
 /// The name of the trunk that the settings make.
 pub(super) const FROM_SETTINGS: &str = "provider";
@@ -160,6 +158,25 @@ impl NewTrunk {
             settings: self.settings,
             created_at: now_ms(),
         })
+    }
+}
+
+/// A name stands in URLs, on the command line and beside ids, which it must not be taken for.
+fn check_name(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err("The name is empty: give one such as acme.".into());
+    }
+    let known = |c: char| c.is_ascii_alphanumeric() || "._- ".contains(c);
+    let shown: String = name.chars().take(80).collect();
+    if name.len() > 64 || !name.chars().all(known) || name.trim() != name {
+        return Err(format!(
+            "The name is {shown:?}: a trunk's name has 1 to 64 letters, digits, dots, hyphens, underscores, and blanks \
+             between them."
+        ));
+    }
+    match Id::parse(name) {
+        Some(_) => Err(format!("The name is {shown:?}, which could be an id: give another.")),
+        None => Ok(()),
     }
 }
 
@@ -316,18 +333,8 @@ fn check(trunk: &TrunkRow) -> Result<(), Refused> {
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
     };
     let quiet = |text: &str| text.len() <= 256 && !text.chars().any(char::is_control);
-    if !plain(&trunk.name, 64, b"._- ") {
-        return refuse(
-            "A trunk's name has 1 to 64 letters, digits, blanks, dots, hyphens or underscores.".into(),
-        );
-    }
-    let bare = trunk.host.trim_start_matches('[').trim_end_matches(']');
-    if !plain(&trunk.host, 253, b"._-") && bare.parse::<IpAddr>().is_err() {
-        return refuse(format!(
-            "The host {:?} is neither a host name nor an IP address (write it without sip: and port).",
-            trunk.host
-        ));
-    }
+    check_name(&trunk.name).or_else(refuse)?;
+    trunk::check_host(&trunk.host).or_else(|why| refuse(format!("The host {why}.")))?;
     if trunk.port == 0 {
         return refuse("The port must be from 1 to 65535.".into());
     }

@@ -11,10 +11,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::batch::Group;
+use super::deliveries::{Claim, Outcome};
 use super::once::{Created, Known, Once};
 use super::outbox::Outbox;
 use super::snapshot::Snapshot;
-use super::webhooks::{Claim, Outcome};
 use super::{CallEvent, CallRow, Store, StoreError};
 use crate::id::Id;
 

@@ -3,6 +3,38 @@
 use call::{Leg, Progress};
 use serde_json::{Value, json};
 
+/// Every kind of event that a call has.
+pub const EVENT_KINDS: &[&str] = &[
+    "state",
+    "attempt",
+    "attempt-failed",
+    "paced",
+    "early-media",
+    "say",
+    "play",
+    "pause",
+    "digits",
+    "digit",
+    "gather",
+    "gathered",
+    "record",
+    "recorded",
+    "dial",
+    "dial-ringing",
+    "dial-answered",
+    "dialed",
+    "stopped",
+    "held",
+    "resumed",
+    "recording",
+    "recording-paused",
+    "recording-resumed",
+    "flow-done",
+    "quality",
+    "heard",
+    "finished",
+];
+
 /// The kind and the detail of the event that a step is; `trunk` is what people call the trunk of an attempt.
 pub(crate) fn describe(progress: &Progress, trunk: Option<String>) -> (&'static str, Value) {
     match progress {

@@ -118,7 +118,7 @@ impl Loop {
         let Some(leg) = entry.leg_mut(at) else { return };
         if let Some(saved) = leg.sip.and_then(|sip| self.parts.endpoint.sip().save(sip)) {
             leg.saved = Some(saved.call_id.clone());
-            self.write(Write::Leg { call, saved: to_json(&saved) });
+            self.write(Write::Leg { call, saved: to_json(&saved, &self.parts.endpoint) });
         }
     }
 

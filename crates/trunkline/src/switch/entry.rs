@@ -139,6 +139,7 @@ impl Clips {
 impl Entry {
     /// The next event of this call.
     pub(super) fn event(&mut self, kind: &str, detail: Value) -> CallEvent {
+        debug_assert!(super::EVENT_KINDS.contains(&kind), "the kind {kind} cannot be asked for");
         self.sequence += 1;
         let (call, account) = (self.id, self.account);
         CallEvent { call, account, sequence: self.sequence, at: now_ms(), kind: kind.into(), detail }

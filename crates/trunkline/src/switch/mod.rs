@@ -33,6 +33,7 @@ pub use admission::Slot;
 pub use live::Live;
 pub use turns::Load;
 
+pub use describe::EVENT_KINDS;
 pub(crate) use describe::describe;
 pub(crate) use legs::{is_held, leg_end, leg_failure, leg_input, q850};
 

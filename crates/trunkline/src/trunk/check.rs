@@ -1,8 +1,6 @@
 //! What settings cannot be used, and what would do instead.
 
-use std::net::{IpAddr, Ipv6Addr};
-
-use super::{SrtpMode, TrunkSettings};
+use super::{SrtpMode, TrunkSettings, check_host, host_port};
 
 impl TrunkSettings {
     /// Whether a trunk with this transport and user name can go by these settings; the text names the key, what is
@@ -22,20 +20,12 @@ impl TrunkSettings {
     }
 
     fn check_names(&self) -> Result<(), String> {
-        if let Some(proxy) = &self.proxy
-            && host_port(proxy).is_none()
-        {
-            return Err(format!(
-                "settings.proxy: {proxy:?} is neither a host nor host:port (write it without sip: and parameters)."
-            ));
+        if let Some(proxy) = &self.proxy {
+            host_port(proxy).map_err(|why| format!("settings.proxy {why}."))?;
         }
         for (key, given) in [("request_domain", &self.request_domain), ("from_domain", &self.from_domain)] {
-            if let Some(given) = given
-                && !is_host(given)
-            {
-                return Err(format!(
-                    "settings.{key}: {given:?} is neither a domain nor an IP address (write it without sip: and port)."
-                ));
+            if let Some(given) = given {
+                check_host(given).map_err(|why| format!("settings.{key} {why}."))?;
             }
         }
         match self.realm.as_deref() {
@@ -105,39 +95,4 @@ impl TrunkSettings {
             _ => Ok(()),
         }
     }
-}
-
-/// `host`, `host:port`, `[address]` or `[address]:port` taken apart; the host without brackets.
-pub fn host_port(text: &str) -> Option<(String, Option<u16>)> {
-    if let Ok(address) = text.parse::<Ipv6Addr>() {
-        return Some((address.to_string(), None));
-    }
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']')?;
-            host.parse::<Ipv6Addr>().ok()?;
-            (
-                host,
-                (!after.is_empty())
-                    .then(|| after.strip_prefix(':'))
-                    .map_or(Some(None), |port| port.map(Some))?,
-            )
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    let port = match port {
-        Some(port) => Some(port.parse::<u16>().ok().filter(|port| *port != 0)?),
-        None => None,
-    };
-    is_host(host).then(|| (host.to_owned(), port))
-}
-
-/// A host name of letters, digits, `.`, `-`, `_`, or an IP address.
-fn is_host(text: &str) -> bool {
-    let name = (1..=253).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    name || text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }

@@ -96,7 +96,7 @@ pub async fn targets(row: &TrunkRow, route: &[String], resolver: &Resolver) -> R
 
 /// The outbound proxy first, then the Service-Route.
 pub fn route(settings: &TrunkSettings, transport: &str, service_route: &[String]) -> Vec<String> {
-    let proxy = settings.proxy.as_deref().and_then(host_port).map(|(host, port)| {
+    let proxy = settings.proxy.as_deref().and_then(|proxy| host_port(proxy).ok()).map(|(host, port)| {
         let host = bracketed(&host);
         let port = port.filter(|port| *port != default_port(transport));
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();

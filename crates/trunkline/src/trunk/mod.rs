@@ -10,9 +10,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 mod check;
+mod host;
 mod invite;
 
-pub use check::host_port;
+pub use host::{HostError, check_host, host_port};
 pub use invite::{Lines, lines, next_hop, own_uri, peer_uri, route, targets};
 
 /// How a carrier is spoken to, where it differs from its host, port and credentials.

@@ -34,6 +34,23 @@ fn a_large_request_goes_over_tcp_and_its_call_stays_there() {
 }
 
 #[test]
+fn what_went_over_tcp_is_cancelled_there_after_a_crash() {
+    let mut before = Bench::new();
+    let leg = before.endpoint.invite(large(), before.now).unwrap();
+    let invite = before.outputs().only_sent();
+    let over_tcp = before.endpoint.save(leg).unwrap();
+    assert_eq!(over_tcp.path, tcp());
+    refuse(&mut before);
+    assert_eq!(before.endpoint.save(leg).unwrap().path, path(), "it goes over UDP now");
+
+    let mut bench = Bench::new();
+    bench.endpoint.end_saved(over_tcp, None, None, bench.now).unwrap();
+    let outputs = bench.outputs();
+    assert_eq!((outputs.methods(), &outputs.paths), (vec!["CANCEL"], &vec![tcp()]));
+    assert_eq!(header(&outputs.only_sent(), "Via"), header(&invite, "Via"));
+}
+
+#[test]
 fn where_tcp_is_refused_it_goes_over_udp_after_all() {
     let mut bench = Bench::new();
     let leg = bench.endpoint.invite(large(), bench.now).unwrap();

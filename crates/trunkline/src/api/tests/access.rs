@@ -116,6 +116,11 @@ async fn the_operator_says_what_an_account_may_do() {
         (json!({ "limits": { "calls": 1 } }), "limits"),
         (json!({ "limits": [1, 2, 3] }), "limits"),
         (json!({ "destinations": { "countries": ["US", "Europe"] } }), "destinations.countries[1]"),
+        (
+            json!({ "destinations": { "countries": ["XX"] } }),
+            "destinations.countries[0]` is \"XX\"; expected",
+        ),
+        (json!({ "destinations": { "region": "UK" } }), "destinations.region` is \"UK\"; expected"),
         (json!({ "destinations": { "prefixes": ["49"] } }), "destinations.prefixes[0]"),
         (json!({ "destinations": { "region": "" } }), "destinations.region"),
     ] {

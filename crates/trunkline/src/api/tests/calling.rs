@@ -183,7 +183,7 @@ async fn history_is_filtered_and_paged() {
     let table = [
         ("?limit=0", "invalid_limit"),
         ("?limit=201", "invalid_limit"),
-        ("?limit=many", "invalid_query"),
+        ("?limit=many", "invalid_limit"),
         ("?status=happy", "invalid_status"),
         ("?after=nonsense", "invalid_cursor"),
     ];

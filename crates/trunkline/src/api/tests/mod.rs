@@ -115,7 +115,7 @@ impl House {
             sim: Some(Network::start(sim).unwrap()),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             started_at: crate::time::now_ms(),
-            new_key: None,
+            made_key: false,
             http_address: loopback,
             config,
             store,

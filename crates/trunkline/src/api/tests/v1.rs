@@ -63,6 +63,71 @@ async fn what_is_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn a_body_that_cannot_be_read_is_told_what_is_wrong_and_where() {
+    let house = House::build().await;
+    let flow = |steps: &str| format!("{{\"to\":\"+12025550123\",\"flow\":{steps}}}");
+    let gather = |inner: &str| format!("[{{\"gather\":{{\"otherwise\":{inner}}}}}]");
+    let deep = (0..60).fold("[]".to_owned(), |inner, _| gather(&inner));
+    let metadata = |text: &str| format!("{{\"to\":\"+12025550123\",\"say\":\"x\",\"metadata\":{text}}}");
+    let mut told = String::new();
+    for body in [
+        flow("[{\"say\":{\"text\":\"a\"},\"hangup\":{}}]"),
+        flow(&gather("[{\"hangup\":{}},{\"hangup\":{},\"pause\":{\"seconds\":1}}]")),
+        flow("[{}]"),
+        flow("[\"hangup\"]"),
+        flow("{\"hangup\":{}}"),
+        flow("[{\"hangup\":{}},]"),
+        flow(&deep),
+        flow("[{\"gather\":{\"tries\":-1}}]"),
+        metadata("{\"order\":\"4711\n\"}"),
+        metadata("{\"order\":\"4711\\u0000\"}"),
+        metadata("{\"\":\"4711\"}"),
+        metadata(&format!("{{\"order\":\"{}\"}}", "x".repeat(501))),
+        metadata("{\"order\":4711}"),
+        metadata("[]"),
+        "{\"to\":\"+120".to_owned(),
+        "{\"to\":\"+12025550123\",\"to\":\"+12025550124\",\"say\":\"x\"}".to_owned(),
+    ] {
+        let answer = house.send(request("POST", "/v1/calls", KEY, &body)).await;
+        let problem = answer.json();
+        assert_eq!(answer.status, 400, "{body}: {problem}");
+        told += &format!("{}: {}\n", problem["code"].as_str().unwrap(), problem["detail"].as_str().unwrap());
+    }
+    insta::assert_snapshot!(told, @r#"
+    invalid_field: The field `flow[0]` is wrong: it has the keys hangup, say; one is expected, so make a step of each.
+    invalid_field: The field `flow[0].gather.otherwise[1]` is wrong: it has the keys hangup, pause; one is expected, so make a step of each.
+    invalid_field: The field `flow[0]` is wrong: it is empty; one key is expected, which says what to do.
+    invalid_field: The field `flow[0].hangup` is wrong: invalid type: a word alone, expected an object.
+    invalid_field: The field `flow` is wrong: invalid type: an object, expected a list.
+    invalid_json: The body is no valid JSON, in the field `flow`: trailing comma at line 1 column 44.
+    too_deep: The field `flow[0].gather.otherwise[0].gather.otherwise[0].gather.otherwise[0].gather.otherwise[0].gather.otherwise[0].gather.other…` is nested more than 127 deep.
+    invalid_field: The field `flow[0].gather.tries` is wrong: invalid value: integer `-1`, expected a whole number, 0 or more.
+    invalid_json: The field `metadata.order` has a raw control character in a string (line 2 column 0).
+    invalid_metadata: `metadata` has the control character NUL (\u0000) in or under "order".
+    invalid_metadata: `metadata` has the name ""; names have 1 to 64 bytes.
+    invalid_metadata: `metadata` has 501 bytes under "order"; 500 are the most.
+    invalid_field: The field `metadata.order` is wrong: invalid type: integer `4711`, expected a string.
+    invalid_field: The field `metadata` is wrong: invalid type: a list, expected an object.
+    invalid_json: The body is no valid JSON, in the field `to`: EOF while parsing a string at line 1 column 11.
+    invalid_field: The body is wrong: duplicate field `to`.
+    "#);
+}
+
+#[tokio::test]
+async fn emergency_numbers_are_refused_alike_in_every_form() {
+    let house = House::build().await;
+    for to in ["911", "112", "9-1-1", "+1911", "tel:112", "sip:112", "sip:911@127.0.0.1", "999@example.com"] {
+        let answer = house.ask("POST", "/v1/calls", &json!({ "to": to, "say": "Hello." })).await;
+        let problem = answer.json();
+        assert_eq!(
+            (answer.status.as_u16(), &problem["code"]),
+            (403, &json!("emergency_not_supported")),
+            "{to}: {problem}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_call_is_placed_followed_hung_up_and_listed() {
     let house = House::build().await;
     let body = json!({ "to": "+12025550123", "flow": [{ "pause": { "seconds": 60 } }] });
@@ -190,8 +255,6 @@ async fn a_trunk_is_made_changed_and_deleted_and_its_password_never_shown() {
     assert_eq!(house.get("/v1/trunks/sim").await.json()["default"], false, "one default only");
 
     let bad = [
-        json!({ "host": "a b" }),
-        json!({ "host": "sip:example.com" }),
         json!({ "host": "sip.example.com" }),
         json!({ "port": 0 }),
         json!({ "port": 70000 }),
@@ -203,6 +266,33 @@ async fn a_trunk_is_made_changed_and_deleted_and_its_password_never_shown() {
     for change in bad {
         let answer = house.ask("PATCH", "/v1/trunks/acme", &change).await;
         assert_eq!(answer.status, 400, "{change}: {}", String::from_utf8_lossy(&answer.bytes));
+    }
+    for (change, said) in [
+        (json!({ "host": "foo bar" }), "The host is \"foo bar\": a host name has letters"),
+        (json!({ "host": "http://x" }), "give the host alone, such as x"),
+        (json!({ "host": "host:5060" }), "a trunk's port is set by `port`"),
+        (json!({ "host": "" }), "The host is empty"),
+        (json!({ "host": "a".repeat(300) }), "The host is longer than 253 characters"),
+        (json!({ "host": "a\nb" }), "The host contains a control character"),
+        (json!({ "settings": { "proxy": "sip:edge.example" } }), "settings.proxy is \"sip:edge.example\""),
+        (json!({ "settings": { "from_domain": "a b" } }), "settings.from_domain is \"a b\""),
+        (json!({ "name": " " }), "The name is empty"),
+        (json!({ "name": "a/b" }), "The name is \"a/b\": a trunk's name has"),
+        (json!({ "name": "a".repeat(65) }), "a trunk's name has 1 to 64"),
+        (json!({ "name": "65a1f0c2a4b1c2d3e4f50600" }), "which could be an id"),
+    ] {
+        let answer = house.ask("PATCH", "/v1/trunks/acme", &change).await;
+        let problem = answer.json();
+        assert_eq!(
+            (answer.status.as_u16(), &problem["code"]),
+            (400, &json!("invalid_trunk")),
+            "{change}: {problem}"
+        );
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{change}: {problem}");
+        let mut whole = json!({ "name": "other", "host": "127.0.0.1" });
+        whole.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = house.ask("POST", "/v1/trunks", &whole).await;
+        assert!(answer.status == 400 && answer.json()["detail"].as_str().unwrap().contains(said), "{whole}");
     }
     assert_eq!(house.send(request("DELETE", &format!("/v1/trunks/{id}"), KEY, "")).await.status, 204);
     assert_eq!(house.get("/v1/trunks/acme").await.json()["code"], "trunk_not_found");

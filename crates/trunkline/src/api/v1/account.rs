@@ -16,6 +16,10 @@ use crate::store::Account as Row;
 
 /// Entries a list of destinations may have.
 const MOST: usize = 500;
+const COUNTRIES: &str =
+    "the ISO 3166 code of a country such as US or GB, 001 for international toll-free numbers, or *";
+const PREFIXES: &str = "the beginning of numbers such as +4930, !+4930 to refuse them, or *";
+const REGION: &str = "the ISO 3166 code of a country such as US or GB, or null";
 /// What limits may be set to.
 const LIMIT: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 
@@ -198,18 +202,15 @@ impl AccountPatch {
         }
         let Some(destinations) = self.destinations else { return Ok(()) };
         if let Some(countries) = destinations.countries {
-            row.countries = list("destinations.countries", countries, |text| {
-                country(text).or_else(|| (["*", "001"].contains(&text)).then(|| text.to_owned()))
-            })?;
+            row.countries = list("destinations.countries", COUNTRIES, countries, call::policy::country)?;
         }
         if let Some(prefixes) = destinations.prefixes {
             let read = |text: &str| call::Prefix::parse(text).map(|prefix| prefix.to_string());
-            row.prefixes = list("destinations.prefixes", prefixes, read)?;
+            row.prefixes = list("destinations.prefixes", PREFIXES, prefixes, read)?;
         }
         if let Some(region) = destinations.region {
             let read = |text: String| {
-                country(&text)
-                    .ok_or_else(|| wrong("destinations.region", "a country code such as US, or null"))
+                call::policy::region(&text).ok_or_else(|| wrong_entry("destinations.region", &text, REGION))
             };
             row.region = region.map(read).transpose()?;
         }
@@ -217,25 +218,24 @@ impl AccountPatch {
     }
 }
 
-fn country(text: &str) -> Option<String> {
-    (text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic())).then(|| text.to_ascii_uppercase())
-}
-
 fn list(
     field: &str,
+    expected: &str,
     given: Vec<String>,
     read: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<String>, Refused> {
-    let expected = match field.ends_with("prefixes") {
-        true => "up to 500 beginnings of numbers such as +4930, or !+4930 to refuse them, or *",
-        false => "up to 500 country codes such as US, or *",
-    };
     if given.len() > MOST {
-        return Err(wrong(field, expected));
+        return Err(wrong(field, &format!("up to {MOST} entries")));
     }
-    let read =
-        |(n, text): (usize, String)| read(&text).ok_or_else(|| wrong(&format!("{field}[{n}]"), expected));
+    let read = |(n, text): (usize, String)| {
+        read(&text).ok_or_else(|| wrong_entry(&format!("{field}[{n}]"), &text, expected))
+    };
     given.into_iter().enumerate().map(read).collect()
+}
+
+fn wrong_entry(field: &str, given: &str, expected: &str) -> Refused {
+    let given: String = given.chars().take(64).collect();
+    Refused::bad("invalid_field", format!("The field `{field}` is {given:?}; expected {expected}."))
 }
 
 fn wrong(field: &str, expected: &str) -> Refused {

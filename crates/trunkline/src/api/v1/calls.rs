@@ -21,7 +21,8 @@ use crate::api::body::{self, Asked, OnceJson, Segment};
 use crate::api::reply::{self, Problem, store_failed};
 use crate::api::{Api, Door, calls, cursor};
 use crate::flow::Step;
-use crate::originate::{Order, Ordered, originate};
+use crate::id::Id;
+use crate::originate::{FACES, Order, Ordered, originate};
 use crate::progress::Follow;
 use crate::refused::Refused;
 use crate::store::CallFilter;
@@ -94,19 +95,27 @@ fn order(asked: NewCall, account: i64, face: &'static str) -> Result<Order, Refu
 
 /// A bounded map of short texts.
 fn metadata(asked: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused> {
-    let (entries, name, value) = METADATA;
-    let fits = |(key, text): (&String, &String)| {
-        (1..=name).contains(&key.len())
-            && text.len() <= value
-            && !key.chars().chain(text.chars()).any(|c| c == '\0')
-    };
-    if asked.len() <= entries && asked.iter().all(fits) {
-        return Ok(asked);
+    let (entries, longest_name, longest_value) = METADATA;
+    let bad = |message: String| Err(Refused::bad("invalid_metadata", message));
+    if asked.len() > entries {
+        return bad(format!("`metadata` has {} entries; {entries} are the most.", asked.len()));
     }
-    let limits = format!(
-        "`metadata` has at most {entries} entries, names of 1 to {name} and values of up to {value} bytes."
-    );
-    Err(Refused::bad("invalid_metadata", limits))
+    for (name, value) in &asked {
+        let shown: String = name.chars().take(64).collect();
+        if !(1..=longest_name).contains(&name.len()) {
+            return bad(format!("`metadata` has the name {shown:?}; names have 1 to {longest_name} bytes."));
+        }
+        if value.len() > longest_value {
+            let length = value.len();
+            return bad(format!(
+                "`metadata` has {length} bytes under {shown:?}; {longest_value} are the most."
+            ));
+        }
+        if name.contains('\0') || value.contains('\0') {
+            return bad(format!("`metadata` has the control character NUL (\\u0000) in or under {shown:?}."));
+        }
+    }
+    Ok(asked)
 }
 
 fn seconds(count: u32) -> Duration {
@@ -118,8 +127,8 @@ fn seconds(count: u32) -> Duration {
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// How many, 1 to 200; 50 when left out.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
     /// `next` of the page before.
     after: Option<String>,
     /// Only calls in this state.
@@ -134,7 +143,7 @@ pub(super) struct ListQuery {
     direction: Option<Direction>,
     /// Only calls over the trunk with this name or id.
     trunk: Option<String>,
-    /// Only calls placed through this API.
+    /// Only calls placed through this face: `v1`, `calling`, `cli` or `demo`.
     #[param(example = "v1")]
     face: Option<String>,
     /// Only calls ordered at this time or later.
@@ -155,7 +164,7 @@ pub(super) enum Direction {
 
 impl ListQuery {
     fn filter(self) -> Result<(CallFilter, u32), Refused> {
-        let limit = body::limit(self.limit)?;
+        let limit = body::limit(self.limit.as_deref())?;
         let direction = self.direction.map(|direction| match direction {
             Direction::Outbound => "outbound",
             Direction::Inbound => "inbound",
@@ -166,7 +175,7 @@ impl ListQuery {
             from: body::number_filter(self.from),
             to: body::number_filter(self.to),
             direction: direction.map(ToOwned::to_owned),
-            face: given(self.face),
+            face: body::word("face", self.face, FACES)?,
             trunk: given(self.trunk),
             since: body::moment("created_after", self.created_after.as_deref())?,
             before: body::moment("created_before", self.created_before.as_deref())?,
@@ -188,8 +197,31 @@ pub(super) async fn list(
 ) -> Result<Reply<Page<Call>>, Refused> {
     let (filter, limit) = asked.filter()?;
     let rows = api.app.store.calls(caller.0.reach(), &filter).await.map_err(store_failed)?;
+    if rows.is_empty()
+        && let Some(trunk) = &filter.trunk
+    {
+        known_trunk(&api, &caller, trunk).await?;
+    }
     let next = calls::next(&rows, limit).map(|row| cursor::call(row.place()));
     Ok(Reply(Page { data: rows.into_iter().map(Call::from).collect(), next }))
+}
+
+/// Refuses a trunk that neither is there nor has carried a call before it went.
+async fn known_trunk(api: &Api, caller: &Caller, trunk: &str) -> Result<(), Refused> {
+    let store = &api.app.store;
+    let accounts = store.accounts();
+    let seen = accounts.iter().filter(|account| caller.0.reach().is_none_or(|own| own == account.id));
+    let id = Id::parse(trunk);
+    if seen.flat_map(|account| store.trunks(account.id)).any(|row| row.name == trunk || Some(row.id) == id) {
+        return Ok(());
+    }
+    let over_it = CallFilter { trunk: Some(trunk.to_owned()), limit: 1, ..CallFilter::default() };
+    if !store.calls(caller.0.reach(), &over_it).await.map_err(store_failed)?.is_empty() {
+        return Ok(());
+    }
+    let shown: String = trunk.chars().take(64).collect();
+    Err(Refused::bad("unknown_trunk", format!("There is no trunk {shown:?}, and no call went over one."))
+        .hint("GET /v1/trunks lists the trunks."))
 }
 
 /// Get a call

@@ -131,7 +131,6 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
     let mut names = parameters.filter_map(|parameter| parameter.get("name").and_then(Value::as_str));
     let has_id = names.any(|name| ["id", "call", "webhook", "account"].contains(&name));
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
-    responses.remove("default");
     let has_content =
         responses.iter().any(|(status, it)| status.starts_with('2') && it.get("content").is_some());
     for (_, response) in responses.iter_mut() {

@@ -25,6 +25,7 @@ use crate::api::reply::store_failed;
 use crate::api::{Api, cursor};
 use crate::refused::Refused;
 use crate::store::{CallEvent, EventFilter, Placed, Store};
+use crate::switch::EVENT_KINDS;
 
 /// Events read from the store at once.
 const PAGE: u32 = 200;
@@ -36,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// How many, 1 to 200; 50 when left out.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
     /// `next` of the page before.
     after: Option<String>,
     /// Only events of this kind.
@@ -65,11 +66,11 @@ pub(super) async fn list(
     caller: Caller,
     Asked(asked): Asked<ListQuery>,
 ) -> Result<Reply<Page<Event>>, Refused> {
-    let limit = body::limit(asked.limit)?;
+    let limit = body::limit(asked.limit.as_deref())?;
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let mut filter = EventFilter {
         account: whose(&caller, asked.account)?,
-        kind: given(asked.kind),
+        kind: body::word("type", asked.kind, EVENT_KINDS)?,
         call: given(asked.call).map(|text| body::id(&text, "call_not_found", "call")).transpose()?,
         since: body::moment("since", asked.since.as_deref())?,
         after: 0,
@@ -129,7 +130,7 @@ pub(super) async fn stream(
     }
     let filter = EventFilter {
         account: whose(&caller, asked.account)?,
-        kind: given(asked.kind),
+        kind: body::word("type", asked.kind, EVENT_KINDS)?,
         call: given(asked.call).map(|text| body::id(&text, "call_not_found", "call")).transpose()?,
         since: None,
         after,

@@ -7,7 +7,6 @@ use axum::extract::State;
 use super::schema::{Call, Digits, Play, Say};
 use crate::api::auth::Caller;
 use crate::api::body::{Json, Segment};
-use crate::api::reply::Problem;
 use crate::api::{Api, calls};
 use crate::flow;
 use crate::refused::Refused;
@@ -26,9 +25,7 @@ async fn act(api: &Api, caller: &Caller, id: &str, live: Live) -> Answer {
 /// Spoken once what is under way is over, before the flow goes on. 409 where nobody has answered yet or the call is
 /// ending.
 #[utoipa::path(post, path = "/v1/calls/{id}/say", tag = "calls", params(("id" = String, Path,)), request_body = Say,
-    responses((status = OK, description = "Queued; the call as it stands.", body = Call),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "Queued; the call as it stands.", body = Call)))]
 pub(super) async fn say(
     State(api): State<Api>,
     caller: Caller,
@@ -46,9 +43,7 @@ pub(super) async fn say(
 ///
 /// Played once what is under way is over, before the flow goes on.
 #[utoipa::path(post, path = "/v1/calls/{id}/play", tag = "calls", params(("id" = String, Path,)), request_body = Play,
-    responses((status = OK, description = "Queued; the call as it stands.", body = Call),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "Queued; the call as it stands.", body = Call)))]
 pub(super) async fn play(
     State(api): State<Api>,
     caller: Caller,
@@ -66,9 +61,7 @@ pub(super) async fn play(
 /// Sent once what is under way is over, the way the trunk wants them (RFC 4733, INFO or tones).
 #[utoipa::path(post, path = "/v1/calls/{id}/digits", tag = "calls", params(("id" = String, Path,)),
     request_body = Digits,
-    responses((status = OK, description = "Queued; the call as it stands.", body = Call),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "Queued; the call as it stands.", body = Call)))]
 pub(super) async fn digits(
     State(api): State<Api>,
     caller: Caller,
@@ -84,9 +77,7 @@ pub(super) async fn digits(
 /// Drops the sound, the wait for digits, the recording or the second leg that is under way; the flow goes on with its
 /// next step.
 #[utoipa::path(post, path = "/v1/calls/{id}/stop", tag = "calls", params(("id" = String, Path,)),
-    responses((status = OK, description = "Stopped; the call as it stands.", body = Call),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "Stopped; the call as it stands.", body = Call)))]
 pub(super) async fn stop(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Answer {
     act(&api, &caller, &id, Live::Stop).await
 }
@@ -95,18 +86,14 @@ pub(super) async fn stop(State(api): State<Api>, caller: Caller, Segment(id): Se
 ///
 /// Silence is recorded in the place of both sides, so that times stay true: for what must not be on record.
 #[utoipa::path(post, path = "/v1/calls/{id}/recording/pause", tag = "calls", params(("id" = String, Path,)),
-    responses((status = OK, description = "Paused; the call as it stands.", body = Call),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "Paused; the call as it stands.", body = Call)))]
 pub(super) async fn pause_recording(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Answer {
     act(&api, &caller, &id, Live::PauseRecording).await
 }
 
 /// Resume a call's recording
 #[utoipa::path(post, path = "/v1/calls/{id}/recording/resume", tag = "calls", params(("id" = String, Path,)),
-    responses((status = OK, description = "Resumed; the call as it stands.", body = Call),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "Resumed; the call as it stands.", body = Call)))]
 pub(super) async fn resume_recording(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Answer {
     act(&api, &caller, &id, Live::ResumeRecording).await
 }

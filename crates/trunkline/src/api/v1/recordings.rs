@@ -74,8 +74,8 @@ impl Recording {
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// How many, 1 to 200; 50 when left out.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
     /// `next` of the page before.
     after: Option<String>,
     /// Only of calls ordered at this time or later.
@@ -94,7 +94,7 @@ pub(super) async fn list(
     caller: Caller,
     Asked(asked): Asked<ListQuery>,
 ) -> Result<Reply<Page<Recording>>, Refused> {
-    let limit = body::limit(asked.limit)?;
+    let limit = body::limit(asked.limit.as_deref())?;
     let filter = CallFilter {
         recorded: true,
         since: body::moment("created_after", asked.created_after.as_deref())?,

@@ -11,13 +11,13 @@ use utoipa::ToSchema;
 use super::{Page, Whose, location};
 use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, Json, Segment};
-use crate::api::reply::{Problem, store_failed};
+use crate::api::reply::store_failed;
 use crate::api::{Api, calls};
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::store::{NewTrunk, TrunkRow};
 use crate::switch::Load;
-use crate::trunk::{TrunkSettings, default_port};
+use crate::trunk::{TrunkSettings, check_host, default_port};
 use crate::upkeep::{Check, Reach, RegistrationWord};
 
 /// How signalling reaches the provider.
@@ -337,9 +337,7 @@ impl Trunk {
 /// Make a trunk
 #[utoipa::path(post, path = "/v1/trunks", tag = "trunks", request_body = NewTrunkBody,
     responses((status = CREATED, description = "The trunk, without its password.", body = Trunk,
-               headers(("Location" = String, description = "The trunk's path."))),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+               headers(("Location" = String, description = "The trunk's path.")))))]
 pub(super) async fn create(
     State(api): State<Api>,
     caller: Caller,
@@ -373,9 +371,7 @@ pub(super) async fn create(
 
 /// List trunks
 #[utoipa::path(get, path = "/v1/trunks", tag = "trunks", params(Whose),
-    responses((status = OK, description = "All trunks of the account.", body = Page<Trunk>),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "All trunks of the account.", body = Page<Trunk>)))]
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -388,9 +384,7 @@ pub(super) async fn list(
 /// Get a trunk
 #[utoipa::path(get, path = "/v1/trunks/{id}", tag = "trunks",
     params(("id" = String, Path, description = "Its id or its name."), Whose),
-    responses((status = OK, description = "The trunk, without its password.", body = Trunk),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "The trunk, without its password.", body = Trunk)))]
 pub(super) async fn get(
     State(api): State<Api>,
     caller: Caller,
@@ -403,9 +397,7 @@ pub(super) async fn get(
 /// Change a trunk
 #[utoipa::path(patch, path = "/v1/trunks/{id}", tag = "trunks", request_body = TrunkPatch,
     params(("id" = String, Path, description = "Its id or its name."), Whose),
-    responses((status = OK, description = "The trunk as it is now.", body = Trunk),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "The trunk as it is now.", body = Trunk)))]
 pub(super) async fn change(
     State(api): State<Api>,
     caller: Caller,
@@ -430,9 +422,7 @@ pub(super) async fn change(
 /// Delete a trunk
 #[utoipa::path(delete, path = "/v1/trunks/{id}", tag = "trunks",
     params(("id" = String, Path, description = "Its id or its name."), Whose),
-    responses((status = NO_CONTENT, description = "It is gone; calls on it go on."),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = NO_CONTENT, description = "It is gone; calls on it go on.")))]
 pub(super) async fn delete(
     State(api): State<Api>,
     caller: Caller,
@@ -454,9 +444,7 @@ pub(super) async fn delete(
 /// DNS, connection, OPTIONS, and REGISTER where the trunk has a user name; nobody is called and nothing is changed.
 #[utoipa::path(post, path = "/v1/trunks/{id}/test", tag = "trunks",
     params(("id" = String, Path, description = "Its id or its name."), Whose),
-    responses((status = OK, description = "What came of each step, and what to try where one failed.", body = Tried),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "What came of each step, and what to try where one failed.", body = Tried)))]
 pub(super) async fn test(
     State(api): State<Api>,
     caller: Caller,
@@ -483,5 +471,6 @@ fn find(api: &Api, account: i64, id: &str) -> Result<TrunkRow, Refused> {
 
 /// A trunk this server could never reach would keep it from starting the next time.
 fn reachable(api: &Api, host: &str) -> Result<(), Refused> {
+    check_host(host).map_err(|why| Refused::bad("invalid_trunk", format!("The host {why}.")))?;
     api.app.config.check([host]).map_err(|error| Refused::bad("unreachable_host", format!("{error}.")))
 }

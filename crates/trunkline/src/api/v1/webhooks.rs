@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::{Page, Whose, location};
 use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, Json, Segment};
-use crate::api::reply::{Problem, store_failed};
+use crate::api::reply::store_failed;
 use crate::api::{Api, calls, cursor};
 use crate::id::Id;
 use crate::refused::Refused;
@@ -233,9 +233,7 @@ pub(super) struct DeliveryAttempts {
 /// Make an endpoint
 #[utoipa::path(post, path = "/v1/webhooks", tag = "webhooks", request_body = NewWebhookBody,
     responses((status = CREATED, description = "The endpoint and its secret, shown this once.", body = WebhookSecret,
-               headers(("Location" = String, description = "The endpoint's path."))),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+               headers(("Location" = String, description = "The endpoint's path.")))))]
 async fn create(
     State(api): State<Api>,
     caller: Caller,
@@ -250,9 +248,7 @@ async fn create(
 
 /// List endpoints
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", params(Whose),
-    responses((status = OK, description = "The account's endpoints, oldest first.", body = Page<Webhook>),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "The account's endpoints, oldest first.", body = Page<Webhook>)))]
 async fn list(
     State(api): State<Api>,
     caller: Caller,
@@ -264,9 +260,7 @@ async fn list(
 
 /// Get an endpoint
 #[utoipa::path(get, path = "/v1/webhooks/{id}", tag = "webhooks", params(("id" = String, Path,)),
-    responses((status = OK, description = "The endpoint, without its secret.", body = Webhook),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "The endpoint, without its secret.", body = Webhook)))]
 async fn get(
     State(api): State<Api>,
     caller: Caller,
@@ -278,9 +272,7 @@ async fn get(
 /// Change an endpoint
 #[utoipa::path(patch, path = "/v1/webhooks/{id}", tag = "webhooks", request_body = WebhookPatch,
     params(("id" = String, Path,)),
-    responses((status = OK, description = "The endpoint as it is now.", body = Webhook),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "The endpoint as it is now.", body = Webhook)))]
 async fn change(
     State(api): State<Api>,
     caller: Caller,
@@ -303,9 +295,7 @@ async fn change(
 
 /// Delete an endpoint
 #[utoipa::path(delete, path = "/v1/webhooks/{id}", tag = "webhooks", params(("id" = String, Path,)),
-    responses((status = NO_CONTENT, description = "It is gone, with everything that was to be delivered to it."),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = NO_CONTENT, description = "It is gone, with everything that was to be delivered to it.")))]
 async fn delete(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Result<StatusCode, Refused> {
     let row = find(&api, &caller, &id)?;
     match api.app.store.delete_webhook(Some(row.account), row.id).await.map_err(store_failed)? {
@@ -317,9 +307,7 @@ async fn delete(State(api): State<Api>, caller: Caller, Segment(id): Segment) ->
 /// Give an endpoint a new secret
 #[utoipa::path(post, path = "/v1/webhooks/{id}/rotate", tag = "webhooks", params(("id" = String, Path,)),
     responses((status = OK, description = "The new secret, shown this once. For 24 hours both secrets sign.",
-               body = WebhookSecret),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+               body = WebhookSecret)))]
 async fn rotate(
     State(api): State<Api>,
     caller: Caller,
@@ -332,9 +320,7 @@ async fn rotate(
 
 /// Send a test event
 #[utoipa::path(post, path = "/v1/webhooks/{id}/test", tag = "webhooks", params(("id" = String, Path,)),
-    responses((status = ACCEPTED, description = "The delivery of a `webhook.test`.", body = Delivery),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = ACCEPTED, description = "The delivery of a `webhook.test`.", body = Delivery)))]
 async fn test(
     State(api): State<Api>,
     caller: Caller,
@@ -364,9 +350,7 @@ struct Replayed {
 
 /// Deliver once more what was given up
 #[utoipa::path(post, path = "/v1/webhooks/{id}/replay", tag = "webhooks", params(("id" = String, Path,), Since),
-    responses((status = ACCEPTED, description = "All dead deliveries of the endpoint are pending again.", body = Replayed),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = ACCEPTED, description = "All dead deliveries of the endpoint are pending again.", body = Replayed)))]
 async fn replay_dead(
     State(api): State<Api>,
     caller: Caller,
@@ -392,8 +376,8 @@ async fn replay_dead(
 #[serde(deny_unknown_fields)]
 struct DeliveryQuery {
     /// How many, 1 to 200; 50 when left out.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
     /// `next` of the page before.
     after: Option<String>,
     /// Only those in this state; `dead` is the dead-letter list.
@@ -407,15 +391,13 @@ struct DeliveryQuery {
 
 /// List deliveries, newest first
 #[utoipa::path(get, path = "/v1/deliveries", tag = "webhooks", params(DeliveryQuery),
-    responses((status = OK, description = "One page.", body = Page<Delivery>),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "One page.", body = Page<Delivery>)))]
 async fn deliveries(
     State(api): State<Api>,
     caller: Caller,
     Asked(asked): Asked<DeliveryQuery>,
 ) -> Result<Reply<Page<Delivery>>, Refused> {
-    let limit = body::limit(asked.limit)?;
+    let limit = body::limit(asked.limit.as_deref())?;
     let filter = DeliveryFilter {
         webhook: asked.webhook.map(|id| body::id(&id, "webhook_not_found", "webhook")).transpose()?,
         call: asked.call.map(|id| body::id(&id, "call_not_found", "call")).transpose()?,
@@ -434,9 +416,7 @@ fn place(text: &str) -> Result<Id, Refused> {
 
 /// Get a delivery and its attempts
 #[utoipa::path(get, path = "/v1/deliveries/{id}", tag = "webhooks", params(("id" = String, Path,)),
-    responses((status = OK, description = "The delivery and its attempts.", body = DeliveryAttempts),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = OK, description = "The delivery and its attempts.", body = DeliveryAttempts)))]
 async fn delivery(
     State(api): State<Api>,
     caller: Caller,
@@ -453,9 +433,7 @@ async fn delivery(
 
 /// Deliver once more
 #[utoipa::path(post, path = "/v1/deliveries/{id}/replay", tag = "webhooks", params(("id" = String, Path,)),
-    responses((status = ACCEPTED, description = "It is pending again, under the same id.", body = Delivery),
-              (status = "default", description = "Refused.", body = Problem,
-               content_type = "application/problem+json")))]
+    responses((status = ACCEPTED, description = "It is pending again, under the same id.", body = Delivery)))]
 async fn replay(
     State(api): State<Api>,
     caller: Caller,

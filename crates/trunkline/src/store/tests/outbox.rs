@@ -66,6 +66,10 @@ pub(super) async fn endpoints(url: &str) {
     let changed = store.webhook(None, made.id).unwrap();
     assert!(changed.enabled && changed.disabled_why.is_none() && changed.secret == rotated.secret);
 
+    let twice = ["call.finished", "call.queued", "call.finished"].map(str::to_owned).to_vec();
+    assert!(store.update_webhook(&WebhookRow { events: twice, ..changed }).await.unwrap());
+    assert_eq!(store.webhook(None, made.id).unwrap().events, ["call.finished", "call.queued"], "each once");
+
     let new = |events: &[&str]| NewWebhook {
         account: 1,
         url: "https://example.com/".into(),
@@ -89,6 +93,9 @@ pub(super) async fn endpoints(url: &str) {
     assert!(!store.delete_webhook(Some(0), made.id).await.unwrap());
     assert!(store.delete_webhook(Some(1), made.id).await.unwrap());
     assert!(store.webhooks(None).is_empty());
+    let made = store.create_webhook(new(&["call.ringing"; 9])).await.unwrap();
+    assert_eq!(made.events, ["call.ringing"], "each once");
+    store.delete_webhook(None, made.id).await.unwrap();
     for _ in 0..20 {
         endpoint(&store, 1, &["*"]).await;
     }
