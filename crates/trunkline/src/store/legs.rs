@@ -105,7 +105,7 @@ fn end_of(row: &AnyRow) -> Result<Finish, StoreError> {
         ended_at: last_at.unwrap_or(created_at),
         quality: None,
         heard: None,
-        recording: None,
+        recorded_ms: None,
         event,
     })
 }

@@ -3,6 +3,7 @@
 mod gone;
 mod keeping;
 mod outbox;
+mod recordings;
 mod speed;
 
 use std::sync::Arc;
@@ -84,7 +85,7 @@ fn end(row: &CallRow, state: State, sequence: i64) -> Write {
         ended_at: 9000,
         quality: Some(json!({"mos": 4.4})),
         heard: Some(json!({"hz": 440})),
-        recording: Some("x.wav".into()),
+        recorded_ms: Some(8000),
         event: event(row, sequence, "finished"),
     }))
 }
@@ -113,6 +114,7 @@ async fn suite(url: &str) {
     outbox::deliveries_stand_in_the_transaction_of_their_event(url).await;
     outbox::later_events_wait_for_earlier_ones(url).await;
     outbox::the_dead_are_listed_and_replayed(url).await;
+    recordings::each_file_is_a_row(url).await;
     keeping::what_is_old_is_removed(url).await;
     a_bad_write_spoils_no_other(url).await;
     a_full_queue_sheds_new_calls_first(url).await;
@@ -359,7 +361,7 @@ async fn a_call_from_start_to_end(url: &str) {
         sip_status: Some(200),
         q850: Some(16),
         hangup_by: Some("callee".into()),
-        recording: Some("x.wav".into()),
+        recording: None,
         ringing_at: Some(2000),
         answered_at: Some(4000),
         ended_at: Some(9000),

@@ -545,16 +545,19 @@ impl Store {
 
     /// What is due for an endpoint at `now`, the oldest first: of each call only the first that is not delivered.
     pub(crate) async fn due(&self, webhook: Id, now: i64, limit: i64) -> Result<Vec<Due>, StoreError> {
-        let select = "SELECT d.id AS delivery, d.webhook, d.account AS whose, d.call_id, d.sequence, d.kind AS type, \
-                      d.state AS progress, d.created_at AS made_at, d.due_at, d.pending_since, d.tries, d.attempts, \
-                      d.ended_at AS given_up_at, e.at, e.kind AS event_kind, e.detail, c.* FROM deliveries d \
-                      LEFT JOIN events e ON e.call_id = d.call_id AND e.sequence = d.sequence \
-                      LEFT JOIN calls c ON c.id = d.call_id \
-                      WHERE d.webhook = $1 AND d.state = 'pending' AND d.due_at <= $2 AND NOT EXISTS \
-                      (SELECT 1 FROM deliveries f WHERE f.webhook = d.webhook AND f.call_id = d.call_id \
-                      AND f.sequence < d.sequence AND f.state = 'pending') \
-                      ORDER BY d.due_at, d.sequence LIMIT $3";
-        let rows = sqlx::query(select).bind(webhook.to_string()).bind(now).bind(limit);
+        let columns = calls::COLUMNS;
+        let select = format!(
+            "SELECT d.id AS delivery, d.webhook, d.account AS whose, d.call_id, d.sequence, d.kind AS type, \
+             d.state AS progress, d.created_at AS made_at, d.due_at, d.pending_since, d.tries, d.attempts, \
+             d.ended_at AS given_up_at, e.at, e.kind AS event_kind, e.detail, {columns} FROM deliveries d \
+             LEFT JOIN events e ON e.call_id = d.call_id AND e.sequence = d.sequence \
+             LEFT JOIN calls ON calls.id = d.call_id \
+             WHERE d.webhook = $1 AND d.state = 'pending' AND d.due_at <= $2 AND NOT EXISTS \
+             (SELECT 1 FROM deliveries f WHERE f.webhook = d.webhook AND f.call_id = d.call_id \
+             AND f.sequence < d.sequence AND f.state = 'pending') \
+             ORDER BY d.due_at, d.sequence LIMIT $3"
+        );
+        let rows = sqlx::query(AssertSqlSafe(select)).bind(webhook.to_string()).bind(now).bind(limit);
         let due = |row: &AnyRow| {
             let (call, sequence) = (parsed_or_null(row, "call_id", Id::parse)?, row.try_get("sequence")?);
             let row_of = DeliveryRow {

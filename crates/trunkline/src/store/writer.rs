@@ -75,8 +75,21 @@ pub enum Write {
     Recording {
         /// The call.
         call: Id,
+        /// Which of its recordings.
+        number: i64,
         /// File name below the recordings folder.
         file: String,
+        /// When, in Unix ms.
+        at: i64,
+    },
+    /// A recording is whole.
+    Recorded {
+        /// The call.
+        call: Id,
+        /// Which of its recordings.
+        number: i64,
+        /// Its length.
+        ms: u64,
     },
     /// What a restart needs to end a leg properly: kept until it has ended.
     Leg {
@@ -120,7 +133,8 @@ pub struct Finish {
     pub ended_at: i64,
     pub quality: Option<serde_json::Value>,
     pub heard: Option<serde_json::Value>,
-    pub recording: Option<String>,
+    /// The length of the call's own recording.
+    pub recorded_ms: Option<u64>,
     /// The `finished` event, written with it.
     pub event: CallEvent,
 }

@@ -87,7 +87,7 @@ impl Loop {
             ended_at,
             quality,
             heard: entry.heard.map(|heard| json!(heard)),
-            recording,
+            recorded_ms: recorded,
             event,
         };
         self.write(Write::Finish(Box::new(finish)));

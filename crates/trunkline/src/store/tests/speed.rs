@@ -21,7 +21,7 @@ fn writes(row: &CallRow) -> Vec<Write> {
         state(row, State::InProgress, now_ms()),
         Write::Leg { call: row.id, saved },
         told(4, "state"),
-        Write::Recording { call: row.id, file: format!("{}.wav", row.id) },
+        Write::Recording { call: row.id, number: OWN, file: format!("{}.wav", row.id), at: now_ms() },
         told(5, "recording"),
         told(6, "say"),
         told(7, "flow-done"),
