@@ -44,6 +44,7 @@ pub(super) struct Group<'a> {
     /// Calls whose orders may be given again.
     released: Vec<Id>,
     keys: HashMap<Id, i64>,
+    alive: Option<i64>,
     claims: Vec<&'a Claim>,
     outcomes: Vec<&'a Outcome>,
 }
@@ -70,6 +71,7 @@ impl<'a> Group<'a> {
             Job::KeyUsed { key, at } => {
                 self.keys.insert(*key, *at);
             }
+            Job::Alive(at) => self.alive = self.alive.max(Some(*at)),
             Job::Forget(call) => self.forgotten.push(*call),
             Job::Claim { claim, .. } => self.claims.push(claim),
             Job::Outcome { outcome, .. } => self.outcomes.push(outcome),
@@ -150,6 +152,10 @@ impl<'a> Group<'a> {
         let after = ") UPDATE keys SET last_used_at = v.at FROM v WHERE keys.id = v.of_key";
         rows::run(connection, "WITH v (of_key, at) AS (VALUES", &keys, after).await?;
         self.settle_deliveries(connection).await?;
+        let alive: Vec<_> =
+            self.alive.iter().map(|at| vec![Cell::from("alive"), at.to_string().into()]).collect();
+        let after = "ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        rows::run(connection, "INSERT INTO facts (name, value) VALUES", &alive, after).await?;
         let released: Vec<_> = self.released.iter().map(|call| vec![Cell::from(*call)]).collect();
         rows::run(connection, "DELETE FROM idempotency WHERE call_id IN (VALUES", &released, ")").await?;
         Ok((touched, known))

@@ -160,6 +160,32 @@ impl Store {
         select.fetch_all(&self.0.reads).await?.iter().map(from_row).collect()
     }
 
+    /// Recordings whose length is not known: those under way, or that were when the process before this one ended.
+    pub async fn unmeasured_recordings(&self) -> Result<Vec<RecordingRow>, StoreError> {
+        let select = sqlx::query(AssertSqlSafe(format!("{SELECT} AND r.duration_ms IS NULL")));
+        select.fetch_all(&self.0.reads).await?.iter().map(from_row).collect()
+    }
+
+    /// Takes in recordings (call, number, file, when begun) of calls that are known; one that is known itself stays.
+    pub async fn adopt_recordings(&self, found: &[(Id, i64, String, i64)]) -> Result<(), StoreError> {
+        let cells = |(call, number, file, at): &(Id, i64, String, i64)| {
+            vec![(*call).into(), (*number).into(), file.as_str().into(), (*at).into()]
+        };
+        let mut change = self.0.writes.begin().await?;
+        insert(&mut change, &found.iter().map(cells).collect::<Vec<_>>()).await?;
+        Ok(change.commit().await?)
+    }
+
+    /// Notes the length in ms of recordings: call, number, length.
+    pub async fn measure_recordings(&self, whole: &[(Id, i64, u64)]) -> Result<(), StoreError> {
+        let cells = |(call, number, ms): &(Id, i64, u64)| {
+            vec![(*call).into(), (*number).into(), i64::try_from(*ms).ok().into()]
+        };
+        let mut change = self.0.writes.begin().await?;
+        measure(&mut change, &whole.iter().map(cells).collect::<Vec<_>>()).await?;
+        Ok(change.commit().await?)
+    }
+
     /// Removes the files of recordings, then what is known of them; answers how many are gone. The file first: a row
     /// without its file can be removed later, a file without its row never. One whose file cannot be removed stays.
     pub async fn delete_recordings(

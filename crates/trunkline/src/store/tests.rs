@@ -110,6 +110,7 @@ async fn suite(url: &str) {
     keys_end(url).await;
     what_an_account_may_do(url).await;
     a_crash(url).await;
+    recordings::what_a_crash_left_is_made_whole(url).await;
     outbox::endpoints(url).await;
     outbox::deliveries_stand_in_the_transaction_of_their_event(url).await;
     outbox::later_events_wait_for_earlier_ones(url).await;

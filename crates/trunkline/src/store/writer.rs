@@ -151,6 +151,8 @@ pub(super) enum Job {
         key: Id,
         at: i64,
     },
+    /// This process was alive then, Unix ms.
+    Alive(i64),
     /// Its order has been refused: should it be stored after all, it must go.
     Forget(Id),
     Claim {
@@ -435,7 +437,7 @@ fn answer(job: Job, stored: Result<&Known, &sqlx::Error>) -> Option<Job> {
         Job::Flush(done) | Job::Claim { done, .. } | Job::Outcome { done, .. } => {
             let _ = done.send(());
         }
-        Job::Write(_) | Job::KeyUsed { .. } | Job::Forget(_) => {}
+        Job::Write(_) | Job::KeyUsed { .. } | Job::Alive(_) | Job::Forget(_) => {}
     }
     None
 }
