@@ -218,14 +218,21 @@ fn what_is_said_while_the_recording_is_paused_is_not_in_it() {
     let id = place(&server, "+12025550105", json!([{ "play": { "file": file } }]));
     server.wait_for_state(&id, &["in-progress"], Duration::from_secs(5));
     std::thread::sleep(Duration::from_millis(1000));
-    server.post(&format!("/v1/calls/{id}/recording/pause"), json!({})).expect(200);
+    for verb in ["resume", "pause", "pause"] {
+        server.post(&format!("/v1/calls/{id}/recording/{verb}"), json!({})).expect(200);
+    }
     std::thread::sleep(Duration::from_millis(2000));
-    server.post(&format!("/v1/calls/{id}/recording/resume"), json!({})).expect(200);
+    for _ in 0..2 {
+        server.post(&format!("/v1/calls/{id}/recording/resume"), json!({})).expect(200);
+    }
     server.wait_for_end(&id, "completed");
     let sent = server.recording(&id).sent.active();
     assert!((5.5..6.5).contains(&sent.seconds()), "times stay true: {} s", sent.seconds());
     let gap = sent.longest_gap_ms();
     assert!((1500.0..3000.0).contains(&gap), "{gap}");
+    for kind in ["recording-paused", "recording-resumed"] {
+        assert_eq!(details(&server, &id, kind).len(), 1, "{kind}: asked twice, it happened once");
+    }
 }
 
 #[test]
