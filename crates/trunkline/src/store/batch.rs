@@ -90,13 +90,16 @@ impl<'a> Group<'a> {
                 self.whole.extend(own.map(|ms| vec![end.call.into(), OWN.into(), ms.into()]));
                 self.legs.retain(|_, (call, _)| *call != end.call);
             }
-            // The end says how it ended; nothing after it moves the call.
-            Write::State { call, .. } if self.ends.contains_key(call) => {}
-            Write::State { call, state, at } => {
-                let change = self.changes.entry(*call).or_default();
+            Write::State { state, event } => {
+                self.events.push(event);
+                // The end says how it ended; nothing after it moves the call.
+                if self.ends.contains_key(&event.call) {
+                    return;
+                }
+                let change = self.changes.entry(event.call).or_default();
                 match state {
-                    State::Ringing => change.ringing_at = change.ringing_at.or(Some(*at)),
-                    State::InProgress => change.answered_at = change.answered_at.or(Some(*at)),
+                    State::Ringing => change.ringing_at = change.ringing_at.or(Some(event.at)),
+                    State::InProgress => change.answered_at = change.answered_at.or(Some(event.at)),
                     _ => {}
                 }
                 if !state.is_final() && change.state.is_none_or(|known| known.rank() < state.rank()) {

@@ -66,8 +66,8 @@ fn event(row: &CallRow, sequence: i64, kind: &str) -> CallEvent {
     CallEvent { call: row.id, account: row.account, sequence, at: now_ms(), kind: kind.into(), detail }
 }
 
-fn state(row: &CallRow, state: State, at: i64) -> Write {
-    Write::State { call: row.id, state, at }
+fn state(row: &CallRow, sequence: i64, state: State, at: i64) -> Write {
+    Write::State { state, event: CallEvent { at, ..event(row, sequence, "state") } }
 }
 
 fn end(row: &CallRow, state: State, sequence: i64) -> Write {
@@ -341,10 +341,10 @@ async fn a_call_from_start_to_end(url: &str) {
         Write::Attempt { call: row.id, sip_call_id: "abc@host".into(), trunk: Some((trunk, "sim".into())) };
     let writes = [
         leg,
-        state(&row, State::Ringing, 2000),
-        state(&row, State::InProgress, 4000),
-        Write::Event(event(&row, 2, "say")),
-        end(&row, State::Completed, 3),
+        state(&row, 2, State::Ringing, 2000),
+        state(&row, 3, State::InProgress, 4000),
+        Write::Event(event(&row, 4, "say")),
+        end(&row, State::Completed, 5),
     ];
     for write in writes {
         store.record(write).unwrap();
@@ -372,7 +372,8 @@ async fn a_call_from_start_to_end(url: &str) {
     };
     assert_eq!(call, expected);
     let events = store.events(row.id).await.unwrap();
-    assert_eq!(events.iter().map(|event| &*event.kind).collect::<Vec<_>>(), ["state", "say", "finished"]);
+    let kinds: Vec<_> = events.iter().map(|event| &*event.kind).collect();
+    assert_eq!(kinds, ["state", "state", "state", "say", "finished"]);
     assert_eq!(events[0], first);
 }
 
@@ -380,20 +381,22 @@ async fn states_only_move_forward(url: &str) {
     let store = start(url).await;
     let (row, first) = call_row(0);
     store.create_call(&row, &first, None).await.unwrap();
-    for write in [state(&row, State::InProgress, 3), state(&row, State::Ringing, 4)] {
+    let mut told = store.subscribe();
+    for write in [state(&row, 2, State::InProgress, 3), state(&row, 3, State::Ringing, 4)] {
         store.record(write).unwrap();
     }
-    store.flush().await;
-    assert_eq!(store.call(None, row.id).await.unwrap().unwrap().state, State::InProgress);
-    for write in
-        [end(&row, State::Failed, 2), end(&row, State::Completed, 3), state(&row, State::InProgress, 5)]
-    {
+    assert_eq!(told.recv().await.unwrap().sequence, 2);
+    let known = store.call(None, row.id).await.unwrap().unwrap();
+    assert_eq!(known.state, State::InProgress, "what is told can be read");
+    let late = state(&row, 6, State::InProgress, 5);
+    for write in [end(&row, State::Failed, 4), end(&row, State::Completed, 5), late] {
         store.record(write).unwrap();
     }
     store.flush().await;
     let call = store.call(None, row.id).await.unwrap().unwrap();
     assert_eq!((call.state, call.answered_at), (State::Failed, Some(3)), "the first end counts");
-    assert_eq!(store.events(row.id).await.unwrap().len(), 2, "and is told once");
+    let events = store.events(row.id).await.unwrap();
+    assert_eq!(events.iter().filter(|event| event.kind == "finished").count(), 1, "and is told once");
 }
 
 async fn lists(url: &str) {
@@ -596,9 +599,9 @@ async fn a_crash(url: &str) {
         made.push((row, id));
     }
     let [(ringing, ringing_leg), (talking, talking_leg), (done, _)] = &made[..] else { unreachable!() };
-    store.record(state(ringing, State::Ringing, ringing.created_at + 5)).unwrap();
-    store.record(state(talking, State::InProgress, talking.created_at + 10)).unwrap();
-    let say = CallEvent { at: talking.created_at + 500, ..event(talking, 2, "say") };
+    store.record(state(ringing, 2, State::Ringing, ringing.created_at + 5)).unwrap();
+    store.record(state(talking, 2, State::InProgress, talking.created_at + 10)).unwrap();
+    let say = CallEvent { at: talking.created_at + 500, ..event(talking, 3, "say") };
     store.record(Write::Event(say)).unwrap();
     // A leg that moves is kept as it is now; one that ended, and those of a call that ended, are not.
     store
@@ -631,7 +634,7 @@ async fn a_crash(url: &str) {
     assert_eq!(call.answered_at, Some(talking.created_at + 10));
     assert_eq!(call.ended_at, Some(talking.created_at + 500), "it ended when it was last heard of");
     let events = after.events(talking.id).await.unwrap();
-    assert_eq!((events.len(), &*events[2].kind, events[2].sequence), (3, "finished", 3));
+    assert_eq!((events.len(), &*events[3].kind, events[3].sequence), (4, "finished", 4));
     for leg in legs {
         after.record(Write::LegEnded { call: leg.call, sip_call_id: leg.sip_call_id }).unwrap();
     }
@@ -684,7 +687,7 @@ async fn a_full_queue_sheds_new_calls_first(url: &str) {
     drop(stalled);
     store.flush().await;
     assert_eq!(store.events(row.id).await.unwrap().len() as i64, 1 + taken);
-    assert!(store.record(state(&row, State::Ringing, 1)).is_ok());
+    assert!(store.record(state(&row, 2 + taken, State::Ringing, 1)).is_ok());
     store.flush().await;
 }
 

@@ -55,12 +55,10 @@ pub struct Full(pub Box<Write>);
 pub enum Write {
     /// It reached a state that is not final; one that is not further than the stored one is ignored.
     State {
-        /// The call.
-        call: Id,
         /// Where it is now.
         state: State,
-        /// Since when, in Unix ms.
-        at: i64,
+        /// The event that tells so, written with it: of which call, and since when.
+        event: CallEvent,
     },
     /// A leg was started.
     Attempt {
@@ -174,7 +172,7 @@ impl Job {
     fn event(&self) -> Option<&CallEvent> {
         match self {
             Job::Create { first, done, .. } => (!done.is_closed()).then_some(first),
-            Job::Write(Write::Event(event)) => Some(event),
+            Job::Write(Write::Event(event) | Write::State { event, .. }) => Some(event),
             Job::Write(Write::Finish(end)) => Some(&end.event),
             _ => None,
         }

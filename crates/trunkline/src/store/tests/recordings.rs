@@ -123,7 +123,7 @@ pub(super) async fn what_a_crash_left_is_made_whole(url: &str) {
     for _ in 0..4 {
         let (row, first) = call_row(1);
         store.create_call(&row, &first, None).await.unwrap();
-        store.record(state(&row, State::InProgress, row.created_at)).unwrap();
+        store.record(state(&row, 2, State::InProgress, row.created_at)).unwrap();
         rows.push(row);
     }
     let [recorded, told, quiet, done] = &rows[..] else { unreachable!() };
@@ -138,9 +138,9 @@ pub(super) async fn what_a_crash_left_is_made_whole(url: &str) {
     // Killed before the header; before the file was there (3); before the row was there (4).
     write(recorded, 2, b"RIFF");
     write(recorded, 4, &wav(0, 480));
-    let late = CallEvent { at: at + 90_000, ..event(told, 2, "say") };
+    let late = CallEvent { at: at + 90_000, ..event(told, 3, "say") };
     store.record(Write::Event(late)).unwrap();
-    store.record(end(done, State::Completed, 2)).unwrap();
+    store.record(end(done, State::Completed, 3)).unwrap();
     store.mark_alive();
     store.flush().await;
 
