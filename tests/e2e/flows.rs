@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::http::Body;
 use crate::peers::sipp::Sipp;
 use crate::server::Server;
 use crate::sound::{self, Sound, read_wav};
@@ -95,6 +96,29 @@ fn a_recording_ends_at_its_limit_and_with_the_call() {
     let why: Vec<&str> = recorded.iter().filter_map(|detail| detail["why"].as_str()).collect();
     assert_eq!(why, ["limit", "stopped"], "{recorded:?}");
     assert_eq!(recorded[0]["ms"], 1000, "{recorded:?}");
+
+    // They are recordings as the call's own is: listed, fetched, measured and removed.
+    let path = format!("/v1/calls/{id}/recordings");
+    let list = server.get(&path).expect(200).json()["data"].clone();
+    assert_eq!(server.get("/v1/recordings").expect(200).json()["data"].as_array().map(Vec::len), Some(3));
+    assert_eq!(list.as_array().map(Vec::len), Some(3), "{list:#}");
+    let own = json!(format!("{}.wav", id.trim_start_matches("call_")));
+    for (n, file) in [&own, &recorded[0]["file"], &recorded[1]["file"]].into_iter().enumerate() {
+        assert_eq!((&list[n]["file"], &list[n]["growing"]), (file, &json!(false)), "{list:#}");
+        let sound = read_wav(&server.get(list[n]["url"].as_str().unwrap()).expect(200).bytes);
+        assert_eq!(sound.len(), if n == 0 { 2 } else { 1 });
+        let ms = list[n]["duration_ms"].as_f64().unwrap();
+        assert!((sound[0].seconds() * 1000.0 - ms).abs() < 1.0, "{ms} {}", sound[0].seconds());
+    }
+    assert_eq!(list[2]["number"], recorded[1]["number"], "{list:#}");
+    let folder = server.data().join("recordings");
+    let files = || std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(files(), 3);
+    server.request("DELETE", list[1]["url"].as_str().unwrap(), Body::Empty).expect(204);
+    assert_eq!(files(), 2);
+    server.request("DELETE", &format!("/v1/calls/{id}/recording"), Body::Empty).expect(204);
+    assert_eq!(files(), 0, "nothing of the call is left");
+    assert_eq!(server.get(&path).expect(200).json()["data"], json!([]));
 }
 
 #[test]
@@ -194,14 +218,21 @@ fn what_is_said_while_the_recording_is_paused_is_not_in_it() {
     let id = place(&server, "+12025550105", json!([{ "play": { "file": file } }]));
     server.wait_for_state(&id, &["in-progress"], Duration::from_secs(5));
     std::thread::sleep(Duration::from_millis(1000));
-    server.post(&format!("/v1/calls/{id}/recording/pause"), json!({})).expect(200);
+    for verb in ["resume", "pause", "pause"] {
+        server.post(&format!("/v1/calls/{id}/recording/{verb}"), json!({})).expect(200);
+    }
     std::thread::sleep(Duration::from_millis(2000));
-    server.post(&format!("/v1/calls/{id}/recording/resume"), json!({})).expect(200);
+    for _ in 0..2 {
+        server.post(&format!("/v1/calls/{id}/recording/resume"), json!({})).expect(200);
+    }
     server.wait_for_end(&id, "completed");
     let sent = server.recording(&id).sent.active();
     assert!((5.5..6.5).contains(&sent.seconds()), "times stay true: {} s", sent.seconds());
     let gap = sent.longest_gap_ms();
     assert!((1500.0..3000.0).contains(&gap), "{gap}");
+    for kind in ["recording-paused", "recording-resumed"] {
+        assert_eq!(details(&server, &id, kind).len(), 1, "{kind}: asked twice, it happened once");
+    }
 }
 
 #[test]

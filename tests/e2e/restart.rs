@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::http::Body;
 use crate::peers::dns::Zone;
 use crate::peers::sipp::Sipp;
 use crate::peers::tls::Callee;
@@ -92,11 +93,57 @@ fn killed_it_keeps_recordings_readable_and_leaves_no_call_open() {
         assert_eq!(call["cause"]["code"], "server_restarted", "{call:#}");
         assert!(call["endedAt"].is_string(), "{call:#}");
     }
+    // It lasted as long as it was recorded, and what is said of the recording is what is in it.
+    let said = server.get(&format!("/v1/calls/{talking}/recordings")).expect(200).json()["data"][0].clone();
+    let recorded = server.recording(&talking).sent.seconds() * 1000.0;
+    assert!((said["duration_ms"].as_f64().unwrap() - recorded).abs() < 1.0, "{recorded} {said:#}");
+    let lasted = server.call(&talking)["durationMs"].as_f64().unwrap();
+    assert!(lasted >= recorded - 100.0 && lasted > 1900.0, "{lasted} {recorded}");
     assert_eq!(server.call(&done)["status"], "busy", "a final state stays");
     assert!(FINAL.contains(&server.call(&done)["status"].as_str().unwrap()));
     // And it works on.
     let id = server.say_to("+12025550123");
     server.wait_for_end(&id, "completed");
+}
+
+#[test]
+fn killed_it_knows_how_long_calls_lasted_that_nobody_recorded() {
+    let mut server = Server::simulated();
+    let file = server.upload("tone.wav", sound::tone_wav(600.0, 30.0));
+    let order = json!({ "to": "+12025550105", "play": file, "record": false });
+    let id = server.post("/v1/calls", order).expect(201).json()["id"].as_str().unwrap().to_owned();
+    server.wait_for_state(&id, &["in-progress"], Duration::from_secs(5));
+    let answered = Instant::now();
+    std::thread::sleep(Duration::from_secs(13));
+    server.kill();
+    let lasted = answered.elapsed().as_secs_f64() * 1000.0;
+    server.start();
+    let call = server.call(&id);
+    // Marks of life stand ten seconds apart.
+    let ms = call["durationMs"].as_f64().unwrap();
+    assert!(ms > lasted - 11_000.0 && ms > 1900.0 && ms < lasted + 200.0, "{lasted} {call:#}");
+}
+
+#[test]
+fn killed_while_a_step_records_what_it_heard_is_kept() {
+    let mut server = Server::simulated();
+    let flow = json!([{ "record": { "beep": false, "end_silence_s": null, "max_s": 60 } }]);
+    let order = json!({ "to": "+12025550105", "flow": flow, "record": false });
+    let id = server.post("/v1/calls", order).expect(201).json()["id"].as_str().unwrap().to_owned();
+    server.wait_for_state(&id, &["in-progress"], Duration::from_secs(5));
+    std::thread::sleep(Duration::from_millis(3500));
+    let path = format!("/v1/calls/{id}/recordings");
+    let growing = server.get(&path).expect(200).json()["data"][0].clone();
+    assert_eq!((&growing["growing"], &growing["duration_ms"]), (&json!(true), &json!(null)), "{growing:#}");
+    let refused = server.request("DELETE", growing["url"].as_str().unwrap(), Body::Empty).expect(409).json();
+    assert_eq!(refused["code"], "call_not_finished");
+    server.kill();
+    server.start();
+    let kept = server.get(&path).expect(200).json()["data"][0].clone();
+    let sound = sound::read_wav(&server.get(kept["url"].as_str().unwrap()).expect(200).bytes);
+    let ms = kept["duration_ms"].as_f64().unwrap();
+    assert!(ms >= 1000.0 && (sound[0].seconds() * 1000.0 - ms).abs() < 1.0, "{kept:#}");
+    assert_eq!(kept["growing"], false, "{kept:#}");
 }
 
 #[test]

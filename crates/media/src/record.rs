@@ -1,6 +1,6 @@
 //! Recordings: two channels in a WAV file that is readable at any time.
 
-use std::io::{Seek, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 
@@ -8,6 +8,9 @@ use crate::SAMPLE_RATE;
 
 /// A WAV file counts its bytes in 32 bits; some are left for the header.
 const MAX_SAMPLES: u64 = (u32::MAX as u64 - 1024) / 2;
+
+/// Bytes of the header: what there is of a file before its sound.
+const HEADER: u64 = 44;
 
 /// Why a recording cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +21,12 @@ pub enum RecordError {
     /// No more than 4 GiB (37 hours) fit in a WAV file.
     #[error("the recording has reached the 4 GiB that a WAV file can hold")]
     Full,
+    /// The file is not one that a [`Recorder`] wrote.
+    #[error("the file is no recording: it has another header")]
+    Foreign,
+    /// Its writer was killed before it wrote anything that could be played.
+    #[error("the file ends within its header")]
+    Headless,
 }
 
 /// Writes a 16-bit 8 kHz WAV file of two channels, or of one.
@@ -69,6 +78,40 @@ impl<W: Write + Seek> Recorder<W> {
     pub fn finish(self) -> Result<u64, RecordError> {
         self.wav.finalize()?;
         Ok(self.samples / u64::from(self.channels))
+    }
+}
+
+impl<W: Read + Write + Seek> Recorder<W> {
+    /// Makes the header of a recording true whose writer was killed: it may say less than was written, or more than
+    /// reached the medium. Returns its length in frames (1/8000 s).
+    pub fn mend(mut file: W) -> Result<u64, RecordError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => RecordError::Headless,
+            _ => RecordError::Write(error.into()),
+        };
+        let mut header = [0; HEADER as usize];
+        file.read_exact(&mut header).map_err(failed)?;
+        let channels = if header.get(22..24) == Some(&[1, 0]) { 1 } else { 2 };
+        let mut ours = io::Cursor::new(Vec::new());
+        Recorder::with_channels(&mut ours, channels)?;
+        // All but the two sizes.
+        let fixed = |header: &[u8]| Some([header.get(..4)?.to_vec(), header.get(8..40)?.to_vec()]);
+        if fixed(&header) != fixed(ours.get_ref()) {
+            return Err(RecordError::Foreign);
+        }
+        let length = file.seek(SeekFrom::End(0)).map_err(failed)?.saturating_sub(HEADER);
+        let frame = u64::from(channels) * 2;
+        let frames = length.min(MAX_SAMPLES * 2) / frame;
+        let bytes = u32::try_from(frames * frame).map_err(|_| RecordError::Full)?;
+        for (at, size) in [(4, bytes + (HEADER as u32 - 8)), (40, bytes)] {
+            // A file that is as it should be is not touched.
+            if header.get(at..at + 4) != Some(&size.to_le_bytes()) {
+                file.seek(SeekFrom::Start(at as u64)).map_err(failed)?;
+                file.write_all(&size.to_le_bytes()).map_err(failed)?;
+            }
+        }
+        file.flush().map_err(failed)?;
+        Ok(frames)
     }
 }
 
@@ -131,6 +174,35 @@ mod tests {
         let mut recorder = Recorder::mono(Disk::default()).unwrap();
         recorder.write(&[1, -1, 2]).unwrap();
         assert_eq!(recorder.finish().unwrap(), 3);
+    }
+
+    #[test]
+    fn what_was_cut_off_is_mended() {
+        let written = |channels: u16, samples: i16| {
+            let mut file = Cursor::new(Vec::new());
+            let mut recorder = Recorder::with_channels(&mut file, channels).unwrap();
+            recorder.write(&(0..samples).collect::<Vec<_>>()).unwrap();
+            recorder.finish().unwrap();
+            file.into_inner()
+        };
+        let longer = |bytes: &[u8]| [&written(2, 4), bytes].concat();
+        for (what, file, frames) in [
+            ("as it should be", written(2, 4), 2),
+            ("empty", written(1, 0), 0),
+            ("written on after the last flush", longer(&[1, 0, 2, 0]), 3),
+            ("cut off within a frame", longer(&[1, 0, 2]), 2),
+            ("shorter than it says", written(1, 9).get(..HEADER as usize + 10).unwrap().to_vec(), 5),
+        ] {
+            let mut file = Cursor::new(file);
+            assert_eq!(Recorder::mend(&mut file).unwrap(), frames, "{what}");
+            file.set_position(0);
+            let reader = hound::WavReader::new(file).unwrap();
+            assert_eq!(u64::from(reader.duration()), frames, "{what}");
+        }
+        assert!(matches!(Recorder::mend(Cursor::new(vec![0; 10])), Err(RecordError::Headless)));
+        for foreign in [vec![0; 100], [b"OggS", &written(1, 9)[4..]].concat()] {
+            assert!(matches!(Recorder::mend(Cursor::new(foreign)), Err(RecordError::Foreign)));
+        }
     }
 
     #[test]

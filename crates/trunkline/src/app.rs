@@ -23,6 +23,7 @@ use crate::dns::Resolver;
 use crate::endpoint::{Listen, Trust};
 use crate::http;
 use crate::outward::Outward;
+use crate::recordings;
 use crate::rtp::Media;
 use crate::secret::Secret;
 use crate::sim::{self, Directory, GREETING, Network, Voices};
@@ -41,6 +42,9 @@ const HTTP_GRACE: Duration = Duration::from_secs(2);
 /// The first look for what has been kept long enough, and the time between two.
 const SWEEP_FIRST: Duration = Duration::from_secs(60);
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// The time between two marks of life: by so much a call is cut short at most that a crash ends.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
 /// Everything that runs, for those who serve requests.
 pub struct App {
@@ -113,6 +117,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let local = tokio::spawn(axum::serve(unix, local).with_graceful_shutdown(until(stopped)).into_future());
     let beside = tokio::spawn(started(app.clone()));
     let sweeping = tokio::spawn(sweep(app.clone()));
+    let alive = tokio::spawn(mark_alive(app.store.clone()));
     let (stop_webhooks, webhooks_stopped) = watch::channel(false);
     let policy = webhook::Policy {
         first_retry: app.config.webhook_retry,
@@ -148,6 +153,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let _ = stop_webhooks.send(true);
     // What is not through by then is tried again after the next start.
     let _ = tokio::time::timeout(HTTP_GRACE, delivering).await;
+    alive.abort();
     app.store.flush().await;
     let _ = std::fs::remove_file(socket_path(&app.config.data_dir));
     tracing::info!("stopped");
@@ -174,6 +180,7 @@ async fn start(
     }
     store.set_provider(config.provider.as_ref()).await?;
     check_reach(&config, &store)?;
+    recordings::recover(&store, &config.data_dir.join("recordings")).await?;
     let (ended, saved) = store.orphans().await?;
     if ended > 0 || !saved.is_empty() {
         tracing::warn!(
@@ -246,6 +253,15 @@ async fn open_store(config: &Config) -> Result<Store> {
             );
         }
         opened => Ok(opened?),
+    }
+}
+
+/// Notes now and then that this process is alive, once for all calls.
+async fn mark_alive(store: Store) {
+    let mut turns = tokio::time::interval(ALIVE_EVERY);
+    loop {
+        turns.tick().await;
+        store.mark_alive();
     }
 }
 

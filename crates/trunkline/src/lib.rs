@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod originate;
 pub mod outward;
 pub mod progress;
+pub mod recordings;
 pub mod refused;
 pub mod rtp;
 pub mod secret;

@@ -15,9 +15,10 @@ use crate::app::App;
 use crate::config::{self, Config};
 use crate::flow::{self, Step};
 use crate::id::Id;
+use crate::recordings::file_name;
 use crate::refused::Refused;
 use crate::sim;
-use crate::store::{Account, CallEvent, CallRow, Created, Finish, Once, StoreError, TrunkRow, Write};
+use crate::store::{Account, CallEvent, CallRow, Created, Finish, OWN, Once, StoreError, TrunkRow, Write};
 use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
 use crate::trunk::{self, TrunkSettings};
@@ -166,7 +167,7 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
         routes,
         slot,
         recording: order.record.then(|| {
-            let name = format!("{id}.wav");
+            let name = file_name(id, OWN);
             (app.recordings_dir().join(&name), name)
         }),
     };
@@ -223,7 +224,7 @@ fn refusal(call: Id, account: i64, refused: &Refused) -> Finish {
         ended_at: at,
         quality: None,
         heard: None,
-        recording: None,
+        recorded_ms: None,
         event: CallEvent { call, account, sequence: 2, at, kind: "finished".into(), detail },
     }
 }

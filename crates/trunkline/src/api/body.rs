@@ -107,15 +107,15 @@ async fn receive(body: Body, mut take: impl FnMut(&[u8], usize)) -> Result<usize
     }
 }
 
-/// The one variable part of a path; what cannot be decoded names nothing.
-pub(super) struct Segment(pub(super) String);
+/// The variable part of a path, or all of them; what cannot be decoded names nothing.
+pub(super) struct Segment<T = String>(pub(super) T);
 
-impl FromRequestParts<Api> for Segment {
+impl<T: DeserializeOwned + Send> FromRequestParts<Api> for Segment<T> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
-        match Path::<String>::from_request_parts(parts, api).await {
-            Ok(Path(text)) => Ok(Self(text)),
+        match Path::<T>::from_request_parts(parts, api).await {
+            Ok(Path(parsed)) => Ok(Self(parsed)),
             Err(_) => Err(Refused::missing("not_found", "The address ends in something that is no id.")),
         }
     }

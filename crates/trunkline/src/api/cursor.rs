@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::id::Id;
 use crate::refused::Refused;
-use crate::store::Place;
+use crate::store::{Place, RecordingPlace};
 
 /// Bytes of the check sum.
 const CHECK: usize = 4;
@@ -45,6 +45,30 @@ pub(super) fn read_call(text: Option<&str>) -> Result<Option<Place>, Refused> {
     place().map(Some).ok_or_else(|| bad("after"))
 }
 
+/// The cursor behind a recording.
+pub(super) fn recording(place: RecordingPlace) -> String {
+    let mut bytes = place.created_at.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&place.number.to_be_bytes());
+    bytes.extend_from_slice(place.call.as_bytes());
+    write(b'r', &bytes)
+}
+
+/// Where a list of recordings goes on; empty is its beginning.
+pub(super) fn read_recording(text: Option<&str>) -> Result<Option<RecordingPlace>, Refused> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let place = || {
+        let bytes = read(b'r', text)?;
+        let (at, rest) = bytes.split_first_chunk()?;
+        let (number, call) = rest.split_first_chunk()?;
+        Some(RecordingPlace {
+            created_at: i64::from_be_bytes(*at),
+            call: Id::from_bytes(call.try_into().ok()?),
+            number: i64::from_be_bytes(*number),
+        })
+    };
+    place().map(Some).ok_or_else(|| bad("after"))
+}
+
 /// The cursor behind an event.
 pub(super) fn event(ordinal: i64) -> String {
     write(b'e', &ordinal.to_be_bytes())
@@ -72,6 +96,9 @@ mod tests {
         let cursor = call(place);
         assert_eq!(read_call(Some(&cursor)), Ok(Some(place)));
         assert_eq!(read_event(Some(&event(77)), "after"), Ok(Some(77)));
+        let of = RecordingPlace { created_at: place.created_at, call: place.id, number: 3 };
+        assert_eq!(read_recording(Some(&recording(of))), Ok(Some(of)));
+        assert_eq!(read_recording(Some(&cursor)).unwrap_err().code, "invalid_cursor");
         assert_eq!((read_call(None), read_call(Some(""))), (Ok(None), Ok(None)));
         let mut broken = cursor.clone();
         broken.replace_range(3..4, if cursor.get(3..4) == Some("A") { "B" } else { "A" });

@@ -39,6 +39,8 @@ pub(super) const ROUTES: &[(&str, &str, &str)] = &[
     ("GET",    "/v1/calls/{id}/recording",     "recordings:read"),
     ("DELETE", "/v1/calls/{id}/recording",     "recordings:delete"),
     ("GET",    "/v1/calls/{id}/recordings",    "recordings:read"),
+    ("GET",    "/v1/calls/{id}/recordings/{number}", "recordings:read"),
+    ("DELETE", "/v1/calls/{id}/recordings/{number}", "recordings:delete"),
     ("GET",    "/v1/recordings",               "recordings:read"),
     ("GET",    "/v1/events",                   "events:read"),
     ("GET",    "/v1/events/stream",            "events:read"),

@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod limits;
 mod reply;
+mod sound;
 mod v1;
 mod words;
 

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use media::Recorder;
 
 use super::{Closed, Event, MediaId, Segment, Sink};
+use crate::recordings;
 
 /// Messages waiting for the disk, about one a second for each recording; beyond, sound is dropped and the
 /// recording says so.
@@ -73,7 +74,8 @@ impl Disk {
     }
 }
 
-type Open = Result<Recorder<BufWriter<File>>, String>;
+/// A file and what writes it, or why that failed.
+type Open = (PathBuf, Result<Recorder<BufWriter<File>>, String>);
 
 fn write(messages: &Receiver<Message>) {
     let mut open: HashMap<Track, Open> = HashMap::new();
@@ -89,10 +91,10 @@ fn write(messages: &Receiver<Message>) {
                         e.to_string()
                     })
                 });
-                open.insert(track, recorder);
+                open.insert(track, (path, recorder));
             }
             Message::Frames(track, frames) => {
-                let Some(entry) = open.get_mut(&track) else { continue };
+                let Some((_, entry)) = open.get_mut(&track) else { continue };
                 let Ok(recorder) = entry else { continue };
                 if let Err(error) = recorder.write(&frames).and_then(|()| recorder.flush()) {
                     *entry = Err(error.to_string());
@@ -101,15 +103,17 @@ fn write(messages: &Receiver<Message>) {
             Message::End(track, mut told, sink) => {
                 let finished = open
                     .remove(&track)
-                    .map(|entry| entry.and_then(|r| r.finish().map_err(|e| e.to_string())));
+                    .map(|(path, entry)| (path, entry.and_then(|r| r.finish().map_err(|e| e.to_string()))));
                 let (length, failed) = match &mut told {
                     Told::Closed(closed) => (&mut closed.recorded_ms, &mut closed.recording_error),
                     Told::Segment(segment) => (&mut segment.ms, &mut segment.error),
                 };
                 match finished {
-                    Some(Ok(frames)) => *length = Some(frames / FRAMES_A_MS),
-                    Some(Err(error)) => {
+                    Some((_, Ok(frames))) => *length = Some(frames / FRAMES_A_MS),
+                    Some((path, Err(error))) => {
                         tracing::error!(%error, "a recording could not be written");
+                        // What was written before is still a recording.
+                        *length = recordings::measure(&path).ok().flatten();
                         *failed = Some(error);
                     }
                     None => {}

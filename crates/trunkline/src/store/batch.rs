@@ -7,6 +7,7 @@ use sqlx::{AnyConnection, Row};
 
 use super::deliveries::{Claim, Outcome, Verdict};
 use super::once::{self, Known, Once};
+use super::recordings::{self, OWN};
 use super::rows::{self, Cell};
 use super::snapshot::Snapshot;
 use super::writer::{Finish, Job, Write};
@@ -24,7 +25,6 @@ struct Change {
     answered_at: Option<i64>,
     sip_call_id: Option<String>,
     trunk: Option<(Id, String)>,
-    recording: Option<String>,
 }
 
 /// A batch, sorted by what is to be done.
@@ -34,6 +34,9 @@ pub(super) struct Group<'a> {
     events: Vec<&'a CallEvent>,
     changes: HashMap<Id, Change>,
     ends: HashMap<Id, &'a Finish>,
+    /// Recordings that were begun, and those that are whole.
+    begun: Vec<Vec<Cell>>,
+    whole: Vec<Vec<Cell>>,
     /// By Call-ID; `None`: it has ended.
     legs: HashMap<String, (Id, Option<String>)>,
     keeps_legs: bool,
@@ -41,6 +44,7 @@ pub(super) struct Group<'a> {
     /// Calls whose orders may be given again.
     released: Vec<Id>,
     keys: HashMap<Id, i64>,
+    alive: Option<i64>,
     claims: Vec<&'a Claim>,
     outcomes: Vec<&'a Outcome>,
 }
@@ -67,6 +71,7 @@ impl<'a> Group<'a> {
             Job::KeyUsed { key, at } => {
                 self.keys.insert(*key, *at);
             }
+            Job::Alive(at) => self.alive = self.alive.max(Some(*at)),
             Job::Forget(call) => self.forgotten.push(*call),
             Job::Claim { claim, .. } => self.claims.push(claim),
             Job::Outcome { outcome, .. } => self.outcomes.push(outcome),
@@ -81,15 +86,20 @@ impl<'a> Group<'a> {
             Write::Finish(end) => {
                 // The first end counts.
                 self.ends.entry(end.call).or_insert(end);
+                let own = end.recorded_ms.and_then(|ms| i64::try_from(ms).ok());
+                self.whole.extend(own.map(|ms| vec![end.call.into(), OWN.into(), ms.into()]));
                 self.legs.retain(|_, (call, _)| *call != end.call);
             }
-            // The end says how it ended; nothing after it moves the call.
-            Write::State { call, .. } if self.ends.contains_key(call) => {}
-            Write::State { call, state, at } => {
-                let change = self.changes.entry(*call).or_default();
+            Write::State { state, event } => {
+                self.events.push(event);
+                // The end says how it ended; nothing after it moves the call.
+                if self.ends.contains_key(&event.call) {
+                    return;
+                }
+                let change = self.changes.entry(event.call).or_default();
                 match state {
-                    State::Ringing => change.ringing_at = change.ringing_at.or(Some(*at)),
-                    State::InProgress => change.answered_at = change.answered_at.or(Some(*at)),
+                    State::Ringing => change.ringing_at = change.ringing_at.or(Some(event.at)),
+                    State::InProgress => change.answered_at = change.answered_at.or(Some(event.at)),
                     _ => {}
                 }
                 if !state.is_final() && change.state.is_none_or(|known| known.rank() < state.rank()) {
@@ -101,8 +111,11 @@ impl<'a> Group<'a> {
                 change.sip_call_id = Some(sip_call_id.clone());
                 change.trunk = trunk.clone().or(change.trunk.take());
             }
-            Write::Recording { call, file } => {
-                self.changes.entry(*call).or_default().recording = Some(file.clone());
+            Write::Recording { call, number, file, at } => {
+                self.begun.push(vec![(*call).into(), (*number).into(), file.as_str().into(), (*at).into()]);
+            }
+            Write::Recorded { call, number, ms } => {
+                self.whole.push(vec![(*call).into(), (*number).into(), i64::try_from(*ms).ok().into()]);
             }
             Write::Leg { call, saved } => match saved.get("call_id").and_then(|id| id.as_str()) {
                 Some(id) => {
@@ -132,6 +145,8 @@ impl<'a> Group<'a> {
         self.events.splice(..0, first);
         self.insert_calls(connection).await?;
         self.change(connection).await?;
+        recordings::insert(connection, &self.begun).await?;
+        recordings::measure(connection, &self.whole).await?;
         self.end(connection).await?;
         self.insert_events(connection).await?;
         let touched = deliveries::insert(connection, &self.events, memory).await?;
@@ -140,6 +155,10 @@ impl<'a> Group<'a> {
         let after = ") UPDATE keys SET last_used_at = v.at FROM v WHERE keys.id = v.of_key";
         rows::run_repeatable(connection, "WITH v (of_key, at) AS (VALUES", keys, after).await?;
         self.settle_deliveries(connection).await?;
+        let alive: Vec<_> =
+            self.alive.iter().map(|at| vec![Cell::from("alive"), at.to_string().into()]).collect();
+        let after = "ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        rows::run(connection, "INSERT INTO facts (name, value) VALUES", &alive, after).await?;
         let released: Vec<_> = self.released.iter().map(|call| vec![Cell::from(*call)]).collect();
         let before = "DELETE FROM idempotency WHERE call_id IN (VALUES";
         rows::run_repeatable(connection, before, released, ")").await?;
@@ -177,7 +196,7 @@ impl<'a> Group<'a> {
     async fn insert_calls(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         let insert = "INSERT INTO calls (id, account, direction, face, from_number, to_number, kind, trunk, trunk_name, \
                       state, rank, cause_code, cause_text, cause_hint, sip_status, q850, hangup_by, sip_call_id, \
-                      audio_file, spoken, flow, recording, created_at, ringing_at, answered_at, ended_at, quality, \
+                      audio_file, spoken, flow, created_at, ringing_at, answered_at, ended_at, quality, \
                       heard, metadata) VALUES";
         let rows: Vec<_> = self.new.iter().map(|(row, ..)| cells_of_call(row)).collect();
         rows::run(connection, insert, &rows, "").await?;
@@ -196,19 +215,16 @@ impl<'a> Group<'a> {
                 change.sip_call_id.clone().into(),
                 trunk.map(|id| id.to_string()).into(),
                 name.into(),
-                change.recording.clone().into(),
             ]
         };
         let rows: Vec<_> = self.changes.iter().map(row).collect();
-        let before =
-            "WITH v (of_call, state, rank, ringing, answered, leg, trunk, trunk_name, recording) AS (VALUES";
+        let before = "WITH v (of_call, state, rank, ringing, answered, leg, trunk, trunk_name) AS (VALUES";
         let after = ") UPDATE calls SET state = CASE WHEN calls.rank < v.rank THEN v.state ELSE calls.state END, \
                      rank = CASE WHEN calls.rank < v.rank THEN v.rank ELSE calls.rank END, \
                      ringing_at = COALESCE(calls.ringing_at, v.ringing), \
                      answered_at = COALESCE(calls.answered_at, v.answered), \
                      sip_call_id = COALESCE(v.leg, calls.sip_call_id), trunk = COALESCE(v.trunk, calls.trunk), \
-                     trunk_name = COALESCE(v.trunk_name, calls.trunk_name), \
-                     recording = COALESCE(v.recording, calls.recording) \
+                     trunk_name = COALESCE(v.trunk_name, calls.trunk_name) \
                      FROM v WHERE calls.id = v.of_call AND calls.rank < 3";
         rows::run_repeatable(connection, before, rows, after).await?;
         Ok(())
@@ -231,19 +247,18 @@ impl<'a> Group<'a> {
                 end.answered_at.into(),
                 end.ended_at.into(),
                 end.quality.as_ref().map(ToString::to_string).into(),
-                end.recording.clone().into(),
                 end.heard.as_ref().map(ToString::to_string).into(),
             ]
         };
         let rows: Vec<_> = self.ends.values().map(row).collect();
         let before = "WITH v (of_call, state, rank, code, words, hint, sip, q850, by_whom, ringing, answered, ended, \
-                      quality, recording, heard) AS (VALUES";
+                      quality, heard) AS (VALUES";
         let after = ") UPDATE calls SET state = v.state, rank = v.rank, cause_code = v.code, cause_text = v.words, \
                      cause_hint = v.hint, sip_status = v.sip, q850 = v.q850, hangup_by = v.by_whom, \
                      ringing_at = COALESCE(v.ringing, calls.ringing_at), \
                      answered_at = COALESCE(v.answered, calls.answered_at), ended_at = v.ended, \
                      quality = COALESCE(v.quality, calls.quality), \
-                     recording = COALESCE(v.recording, calls.recording), heard = COALESCE(v.heard, calls.heard) \
+                     heard = COALESCE(v.heard, calls.heard) \
                      FROM v WHERE calls.id = v.of_call AND calls.rank < v.rank RETURNING id";
         for row in rows::run_repeatable(connection, before, rows, after).await? {
             let ended = id_of(&row, "id").map_err(|error| sqlx::Error::Decode(error.into()))?;
@@ -377,7 +392,6 @@ fn cells_of_call(row: &CallRow) -> Vec<Cell> {
         row.audio_file.clone().into(),
         row.text.clone().into(),
         row.flow.to_string().into(),
-        row.recording.clone().into(),
         row.created_at.into(),
         row.ringing_at.into(),
         row.answered_at.into(),

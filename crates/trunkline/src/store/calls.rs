@@ -9,6 +9,10 @@ use sqlx::{Arguments, AssertSqlSafe, Row};
 use super::{Store, StoreError, id_of, json, parsed, parsed_or_null};
 use crate::id::Id;
 
+/// What [`from_row`] reads, of a table named `calls`.
+pub(super) const COLUMNS: &str =
+    "calls.*, (SELECT file FROM recordings WHERE call_id = calls.id AND number = 0) AS recording";
+
 /// A call. All times are Unix ms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallRow {
@@ -52,7 +56,7 @@ pub struct CallRow {
     pub text: Option<String>,
     /// The verbs, as ordered.
     pub flow: serde_json::Value,
-    /// File name below `<data>/recordings`.
+    /// File name of its own recording, below `<data>/recordings`.
     pub recording: Option<String>,
     /// When it was ordered.
     pub created_at: i64,
@@ -113,8 +117,6 @@ pub struct CallFilter {
     pub since: Option<i64>,
     /// Only those ordered before, Unix ms.
     pub before: Option<i64>,
-    /// Only those with a recording.
-    pub recorded: bool,
     /// Only those older than this place: the last of the page before.
     pub after: Option<Place>,
     /// How many at most, 1 to 200; 0 means 50.
@@ -185,22 +187,19 @@ pub(super) fn event_from_row(row: &AnyRow) -> Result<CallEvent, StoreError> {
 impl Store {
     /// One call of the account; `None` looks at everyone's (for the operator).
     pub async fn call(&self, account: Option<i64>, id: Id) -> Result<Option<CallRow>, StoreError> {
-        let select = sqlx::query("SELECT * FROM calls WHERE id = $1").bind(id.to_string());
-        let row = select.fetch_optional(&self.0.reads).await?;
+        let select = AssertSqlSafe(format!("SELECT {COLUMNS} FROM calls WHERE id = $1"));
+        let row = sqlx::query(select).bind(id.to_string()).fetch_optional(&self.0.reads).await?;
         let call = row.as_ref().map(from_row).transpose()?;
         Ok(call.filter(|call| account.is_none_or(|account| account == call.account)))
     }
 
     /// Calls of the account (or everyone's), newest first.
     pub async fn calls(&self, account: Option<i64>, filter: &CallFilter) -> Result<Vec<CallRow>, StoreError> {
-        let mut sql = String::from("SELECT * FROM calls WHERE 1 = 1");
+        let mut sql = format!("SELECT {COLUMNS} FROM calls WHERE 1 = 1");
         let mut arguments = AnyArguments::default();
         if let Some(account) = account {
             arguments.add(account).map_err(sqlx::Error::Encode)?;
             sql.push_str(" AND account = $1");
-        }
-        if filter.recorded {
-            sql.push_str(" AND recording IS NOT NULL");
         }
         let trunk = filter.trunk.as_deref();
         // An id is accepted in any form; names are left as they are.
@@ -244,12 +243,5 @@ impl Store {
         let select = "SELECT * FROM events WHERE call_id = $1 ORDER BY sequence";
         let rows = sqlx::query(select).bind(call.to_string()).fetch_all(&self.0.reads).await?;
         rows.iter().map(event_from_row).collect()
-    }
-
-    /// Notes that the recording of a finished call is gone.
-    pub async fn remove_recording(&self, call: Id) -> Result<(), StoreError> {
-        let update = sqlx::query("UPDATE calls SET recording = NULL WHERE id = $1 AND ended_at IS NOT NULL");
-        update.bind(call.to_string()).execute(&self.0.writes).await?;
-        Ok(())
     }
 }

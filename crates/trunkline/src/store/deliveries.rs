@@ -277,10 +277,11 @@ impl Store {
 
     /// What is due for an endpoint at `now`, the oldest first: of each call only the first that is not delivered.
     pub(crate) async fn due(&self, webhook: Id, now: i64, limit: i64) -> Result<Vec<Due>, StoreError> {
+        let calls = calls::COLUMNS;
         let select = format!(
-            "SELECT {COLUMNS}, e.at, e.kind AS event_kind, e.detail, c.* FROM deliveries d \
+            "SELECT {COLUMNS}, e.at, e.kind AS event_kind, e.detail, {calls} FROM deliveries d \
              LEFT JOIN events e ON e.call_id = d.call_id AND e.sequence = d.sequence \
-             LEFT JOIN calls c ON c.id = d.call_id \
+             LEFT JOIN calls ON calls.id = d.call_id \
              WHERE d.webhook = $1 AND d.state = 'pending' AND d.due_at <= $2 AND NOT EXISTS \
              (SELECT 1 FROM deliveries f WHERE f.webhook = d.webhook AND f.call_id = d.call_id \
              AND f.sequence < d.sequence AND f.state = 'pending') \

@@ -13,6 +13,7 @@ mod keys;
 mod legs;
 mod once;
 mod outbox;
+mod recordings;
 mod retention;
 mod rows;
 mod seal;
@@ -41,6 +42,7 @@ pub use feed::{EventFilter, Placed};
 pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
 pub use legs::SavedLeg;
 pub use once::{Created, Once};
+pub use recordings::{OWN, RecordingFilter, RecordingPlace, RecordingRow};
 pub use retention::{Keep, Swept};
 pub use seal::{MasterKey, SealError};
 pub use setup::Bootstrap;
@@ -77,6 +79,8 @@ struct Inner {
     queue: mpsc::Sender<writer::Job>,
     events: writer::Events,
     health: Arc<writer::Health>,
+    /// When the process before this one is known to have been alive, Unix ms.
+    last_alive: Option<i64>,
     outbox: Arc<outbox::Outbox>,
 }
 
@@ -186,6 +190,7 @@ impl Store {
         setup::check_master_key(&writes, master).await?;
         let reads = pool(4).connect_with(options).await?;
         let memory = Arc::new(RwLock::new(Arc::new(Snapshot::load(&writes, master).await?)));
+        let last_alive = legs::last_alive(&writes).await?;
         let health = Arc::new(writer::Health::default());
         let outbox = Arc::new(outbox::Outbox::default());
         let (events, _) = broadcast::channel(EVENTS);
@@ -199,7 +204,8 @@ impl Store {
         });
         let changing = tokio::sync::Mutex::default();
         let master = master.clone();
-        let inner = Inner { reads, writes, master, memory, changing, queue, events, health, outbox };
+        let inner =
+            Inner { reads, writes, master, memory, changing, queue, events, health, last_alive, outbox };
         Ok(Self(Arc::new(inner)))
     }
 

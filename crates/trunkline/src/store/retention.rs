@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::Row;
-use sqlx::any::AnyRow;
 
 use super::{Store, StoreError};
 use crate::time::now_ms;
@@ -54,7 +53,8 @@ impl Store {
             swept.recordings = self.sweep_recordings(before, recordings).await?;
         }
         if let Some(before) = before(keep.calls, now) {
-            swept.calls = self.sweep_calls(before, recordings).await?;
+            swept.recordings += self.sweep_recordings(before, recordings).await?;
+            swept.calls = self.sweep_calls(before).await?;
         }
         if let Some(before) = before(keep.pending, now) {
             let update = "UPDATE deliveries SET state = 'dead', ended_at = $1 \
@@ -69,34 +69,27 @@ impl Store {
     }
 
     async fn sweep_recordings(&self, before: i64, folder: &Path) -> Result<usize, StoreError> {
-        let select = "SELECT id, recording FROM calls WHERE ended_at < $1 AND recording IS NOT NULL LIMIT $2";
         let mut swept = 0;
         loop {
-            let rows = sqlx::query(select).bind(before).bind(BATCH).fetch_all(&self.0.reads).await?;
-            remove_files(&rows, folder).await?;
-            let mut change = self.0.writes.begin().await?;
-            for row in &rows {
-                let update = sqlx::query("UPDATE calls SET recording = NULL WHERE id = $1");
-                update.bind(row.try_get::<String, _>("id")?).execute(&mut *change).await?;
-            }
-            change.commit().await?;
-            swept += rows.len();
-            if rows.len() < BATCH as usize {
+            let rows = self.old_recordings(before, BATCH).await?;
+            let gone = self.delete_recordings(&rows, folder).await?;
+            swept += gone;
+            // Files that cannot be removed are tried again next time.
+            if rows.len() < BATCH as usize || gone == 0 {
                 return Ok(swept);
             }
         }
     }
 
-    async fn sweep_calls(&self, before: i64, folder: &Path) -> Result<usize, StoreError> {
-        // A call that is still to be told about stays until that is over.
-        let select = "SELECT id, recording FROM calls WHERE ended_at < $1 AND NOT EXISTS \
+    async fn sweep_calls(&self, before: i64) -> Result<usize, StoreError> {
+        // A call that is still to be told about stays until that is over, and one whose files cannot be removed.
+        let select = "SELECT id FROM calls WHERE ended_at < $1 AND NOT EXISTS \
                       (SELECT 1 FROM legs WHERE call_id = calls.id) AND NOT EXISTS \
+                      (SELECT 1 FROM recordings WHERE call_id = calls.id) AND NOT EXISTS \
                       (SELECT 1 FROM deliveries WHERE call_id = calls.id AND state = 'pending') LIMIT $2";
         let mut swept = 0;
         loop {
             let rows = sqlx::query(select).bind(before).bind(BATCH).fetch_all(&self.0.reads).await?;
-            // The files first: a row without its file is swept next time, a file without its row never.
-            remove_files(&rows, folder).await?;
             let mut change = self.0.writes.begin().await?;
             for row in &rows {
                 let id: String = row.try_get("id")?;
@@ -174,19 +167,4 @@ impl Store {
             from = next;
         }
     }
-}
-
-async fn remove_files(rows: &[AnyRow], folder: &Path) -> Result<(), StoreError> {
-    for row in rows {
-        let Some(name) = row.try_get::<Option<String>, _>("recording")? else { continue };
-        // What the database says is a file name; only such a one is removed.
-        let Some(name) = Path::new(&name).file_name() else { continue };
-        match tokio::fs::remove_file(folder.join(name)).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::error!(%error, "a recording that has been kept long enough cannot be removed");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

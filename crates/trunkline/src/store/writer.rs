@@ -59,12 +59,10 @@ pub struct Full(pub Box<Write>);
 pub enum Write {
     /// It reached a state that is not final; one that is not further than the stored one is ignored.
     State {
-        /// The call.
-        call: Id,
         /// Where it is now.
         state: State,
-        /// Since when, in Unix ms.
-        at: i64,
+        /// The event that tells so, written with it: of which call, and since when.
+        event: CallEvent,
     },
     /// A leg was started.
     Attempt {
@@ -79,8 +77,21 @@ pub enum Write {
     Recording {
         /// The call.
         call: Id,
+        /// Which of its recordings.
+        number: i64,
         /// File name below the recordings folder.
         file: String,
+        /// When, in Unix ms.
+        at: i64,
+    },
+    /// A recording is whole.
+    Recorded {
+        /// The call.
+        call: Id,
+        /// Which of its recordings.
+        number: i64,
+        /// Its length.
+        ms: u64,
     },
     /// What a restart needs to end a leg properly: kept until it has ended.
     Leg {
@@ -124,7 +135,8 @@ pub struct Finish {
     pub ended_at: i64,
     pub quality: Option<serde_json::Value>,
     pub heard: Option<serde_json::Value>,
-    pub recording: Option<String>,
+    /// The length of the call's own recording.
+    pub recorded_ms: Option<u64>,
     /// The `finished` event, written with it.
     pub event: CallEvent,
 }
@@ -141,6 +153,8 @@ pub(super) enum Job {
         key: Id,
         at: i64,
     },
+    /// This process was alive then, Unix ms.
+    Alive(i64),
     /// Its order has been refused: should it be stored after all, it must go.
     Forget(Id),
     Claim {
@@ -162,7 +176,7 @@ impl Job {
     fn event(&self) -> Option<&CallEvent> {
         match self {
             Job::Create { first, done, .. } => (!done.is_closed()).then_some(first),
-            Job::Write(Write::Event(event)) => Some(event),
+            Job::Write(Write::Event(event) | Write::State { event, .. }) => Some(event),
             Job::Write(Write::Finish(end)) => Some(&end.event),
             _ => None,
         }
@@ -436,7 +450,7 @@ fn answer(job: Job, stored: Result<&Known, &sqlx::Error>) -> Option<Job> {
         Job::Flush(done) | Job::Claim { done, .. } | Job::Outcome { done, .. } => {
             let _ = done.send(());
         }
-        Job::Write(_) | Job::KeyUsed { .. } | Job::Forget(_) => {}
+        Job::Write(_) | Job::KeyUsed { .. } | Job::Alive(_) | Job::Forget(_) => {}
     }
     None
 }

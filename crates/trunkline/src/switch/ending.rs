@@ -87,7 +87,7 @@ impl Loop {
             ended_at,
             quality,
             heard: entry.heard.map(|heard| json!(heard)),
-            recording,
+            recorded_ms: recorded,
             event,
         };
         self.write(Write::Finish(Box::new(finish)));
@@ -100,9 +100,7 @@ impl Loop {
             return;
         }
         let event = entry.event("state", json!({ "state": state.as_str() }));
-        let write = Write::State { call: entry.id, state, at: event.at };
-        self.write(write);
-        self.publish(event);
+        self.write(Write::State { state, event });
     }
 
     pub(super) fn report(&mut self, key: usize, kind: &str, detail: Value) {

@@ -47,6 +47,8 @@ pub(super) struct Entry {
     pub(super) routes: Vec<Vec<Dial>>,
     pub(super) recording: Option<(PathBuf, String)>,
     pub(super) recorded: Option<String>,
+    /// Silence is recorded in its place.
+    pub(super) paused: bool,
     pub(super) first: Leg,
     pub(super) second: Option<(u32, Leg)>,
     /// Keys that are being pressed by INFO.

@@ -10,7 +10,8 @@ use sip::LegId;
 use super::Answer;
 use super::entry::{LegKey, Line};
 use super::run::Loop;
-use crate::store::Write;
+use crate::store::{OWN, Write};
+use crate::time::now_ms;
 
 impl Loop {
     pub(super) fn sip_event(&mut self, event: sip::Event, now: Instant) {
@@ -159,8 +160,9 @@ impl Loop {
         let started = self.parts.media.start_session(id, setup, path, false);
         if let Some(file) = file {
             entry.recorded = Some(file.clone());
+            // Before it is told of, so that what is told can be read.
+            self.write(Write::Recording { call, number: OWN, file: file.clone(), at: now_ms() });
             self.report(at.call, "recording", json!({ "file": file }));
-            self.write(Write::Recording { call, file });
         }
         started.map_err(|e| e.to_string())
     }

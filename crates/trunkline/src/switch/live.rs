@@ -6,6 +6,7 @@ use call::{NotNow, Verb};
 use media::Clip;
 use serde_json::json;
 
+use super::entry::{Entry, Leg};
 use super::run::Loop;
 use crate::id::Id;
 use crate::refused::Refused;
@@ -68,14 +69,20 @@ impl Loop {
     }
 
     fn pause_recording(&mut self, key: usize, pause: bool) -> Result<(), Refused> {
-        let line = self.calls.get(key).filter(|entry| entry.recorded.is_some());
-        let Some(line) = line.and_then(|entry| entry.first.media.as_ref()) else {
+        let entry = self.calls.get_mut(key);
+        let Some(Entry { recorded: Some(_), first: Leg { media: Some(line), .. }, paused, .. }) = entry
+        else {
             return Err(Refused::new(409, "not_recorded", "This call is not being recorded.")
                 .hint("It was placed with `record: false`, or nobody has answered yet."));
         };
+        // Asked again, nothing happens that could be told.
+        if *paused == pause {
+            return Ok(());
+        }
         self.parts.media.pause_recording(line.id, pause).map_err(|error| {
             Refused::new(503, "overloaded", error.to_string()).hint("Try again in a second.").retry_after(1)
         })?;
+        *paused = pause;
         self.report(key, if pause { "recording-paused" } else { "recording-resumed" }, json!({}));
         Ok(())
     }

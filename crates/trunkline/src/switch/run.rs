@@ -215,6 +215,7 @@ impl Loop {
             routes: place.routes,
             recording: place.recording,
             recorded: None,
+            paused: false,
             first: Leg::default(),
             second: None,
             keys: VecDeque::new(),

@@ -7,7 +7,10 @@ use serde_json::json;
 
 use super::entry::{Keys, LegKey};
 use super::run::Loop;
+use crate::recordings::{file_name, number_of_step};
 use crate::rtp;
+use crate::store::Write;
+use crate::time::now_ms;
 use crate::trunk::DtmfMode;
 
 impl Loop {
@@ -27,8 +30,14 @@ impl Loop {
             }
             rtp::Event::Recorded(id, item, segment) => {
                 let Some(&at) = self.by_media.get(&id) else { return };
+                let number = number_of_step(item);
+                if let (Some(entry), Some(ms)) = (self.calls.get(at.call), segment.ms) {
+                    let write = Write::Recorded { call: entry.id, number, ms };
+                    self.write(write);
+                }
                 let detail = json!({
-                    "file": segment.file, "ms": segment.ms, "why": segment.why, "error": segment.error,
+                    "number": number, "file": segment.file, "ms": segment.ms, "why": segment.why,
+                    "error": segment.error,
                 });
                 self.report(at.call, "recorded", detail);
                 self.tell(at.call, Input::Recorded { id: item }, now);
@@ -81,7 +90,9 @@ impl Loop {
     /// Records the first leg into a file of its own.
     pub(super) fn record(&mut self, key: usize, id: u32, rules: Record, now: Instant) {
         let Some(entry) = self.calls.get(key) else { return };
-        let file = format!("{}-{id}.wav", entry.id);
+        let (call, number) = (entry.id, number_of_step(id));
+        let file = file_name(call, number);
+        self.write(Write::Recording { call, number, file: file.clone(), at: now_ms() });
         let path = self.parts.recordings.join(&file);
         let rules = media::Rules {
             beep: rules.beep,

@@ -1,4 +1,4 @@
-//! Lists, events, recordings, sums.
+//! Lists, events, sums.
 
 use futures_util::StreamExt;
 
@@ -195,62 +195,6 @@ async fn an_account_is_followed_live_and_from_where_the_reader_was() {
         request.headers_mut().insert("last-event-id", bad.parse().unwrap());
         assert_eq!(house.send(request).await.json()["code"], "invalid_cursor", "{bad}");
     }
-}
-
-#[tokio::test]
-async fn recordings_are_listed_had_in_parts_and_deleted() {
-    let house = House::build().await;
-    let bare = house.finished_call(0, "+12025550101").await;
-    let mut row = bare.clone();
-    row.id = Id::new().unwrap();
-    row.recording = Some("a.wav".into());
-    let first =
-        CallEvent { call: row.id, account: 0, sequence: 1, at: 0, kind: "state".into(), detail: json!({}) };
-    house.app.store.create_call(&row, &first, None).await.unwrap();
-    let file = house.app.recordings_dir().join("a.wav");
-    std::fs::write(&file, b"0123456789").unwrap();
-    let list = house.get("/v1/recordings").await.json();
-    assert_eq!(list["data"].as_array().unwrap().len(), 1, "{list}");
-    assert_eq!((&list["data"][0]["size_bytes"], &list["data"][0]["growing"]), (&json!(10), &json!(false)));
-    let url = list["data"][0]["url"].as_str().unwrap().to_owned();
-    assert_eq!(house.get(&format!("/v1/calls/{}/recordings", row.id)).await.json()["data"], list["data"]);
-    assert_eq!(house.get(&format!("/v1/calls/{}/recordings", bare.id)).await.json()["data"], json!([]));
-
-    let tag = house.get(&url).await.header("etag").to_owned();
-    let fetch = async |headers: &[(&'static str, &str)]| {
-        let mut asked = request("GET", &url, KEY, "");
-        for (name, value) in headers {
-            asked.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        let answer = house.send(asked).await;
-        (
-            answer.status.as_u16(),
-            answer.header("content-range").to_owned(),
-            String::from_utf8(answer.bytes).unwrap(),
-        )
-    };
-    let part = |from: &str, text: &str| (206, from.to_owned(), text.to_owned());
-    let whole = (200, String::new(), "0123456789".to_owned());
-    assert_eq!(fetch(&[("range", "bytes=2-4")]).await, part("bytes 2-4/10", "234"));
-    assert_eq!(fetch(&[("range", "bytes=-3")]).await, part("bytes 7-9/10", "789"));
-    assert_eq!(fetch(&[("range", "bytes=2-4"), ("if-range", &tag)]).await, part("bytes 2-4/10", "234"));
-    assert_eq!(fetch(&[("range", "bytes=2-4"), ("if-range", "\"old\"")]).await, whole);
-    assert_eq!(fetch(&[("range", "bytes=0-1,4-5")]).await, whole);
-    let (status, range, problem) = fetch(&[("range", "bytes=10-")]).await;
-    assert_eq!((status, range.as_str()), (416, "bytes */10"), "{problem}");
-    assert!(problem.contains("range_not_satisfiable"), "{problem}");
-    assert_eq!(fetch(&[("if-none-match", &tag)]).await.0, 304);
-    let head = house.send(request("HEAD", &url, KEY, "")).await;
-    assert_eq!((head.status.as_u16(), head.header("content-length"), head.bytes.len()), (200, "10", 0));
-
-    let reader = house.key(0, &["recordings:read"]).await;
-    assert_eq!(house.send(request("DELETE", &url, &reader, "")).await.status, 403);
-    let acme = house.key(1, &[]).await;
-    assert_eq!(house.send(request("DELETE", &url, &acme, "")).await.status, 404);
-    assert_eq!(house.send(request("DELETE", &url, KEY, "")).await.status, 204);
-    assert!(!file.exists());
-    assert_eq!(house.send(request("DELETE", &url, KEY, "")).await.json()["code"], "no_recording");
-    assert_eq!(house.get("/v1/recordings").await.json()["data"], json!([]));
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! `/v1`.
 
 use super::*;
-use crate::store::Write;
 
 #[tokio::test]
 async fn a_refusal_is_a_problem_document() {
@@ -208,18 +207,8 @@ async fn a_recording_is_sent_whole_and_only_from_its_folder() {
     std::fs::write(folder.join("a.wav"), &content).unwrap();
     std::fs::write(folder.join("../secret.wav"), b"secret").unwrap();
     for (name, expected) in [("a.wav", Some(&content)), ("../secret.wav", None)] {
-        let mut row = row.clone();
-        row.id = Id::new().unwrap();
-        row.recording = Some(name.into());
-        let first = CallEvent {
-            call: row.id,
-            account: 0,
-            sequence: 1,
-            at: 0,
-            kind: "state".into(),
-            detail: json!({}),
-        };
-        house.app.store.create_call(&row, &first, None).await.unwrap();
+        let row = house.finished_call(0, "+12025550123").await;
+        house.recorded(row.id, OWN, name).await;
         let answer = house.get(&format!("/v1/calls/{}/recording", row.id)).await;
         match expected {
             Some(content) => {

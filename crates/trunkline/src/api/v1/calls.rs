@@ -179,7 +179,6 @@ impl ListQuery {
             trunk: given(self.trunk),
             since: body::moment("created_after", self.created_after.as_deref())?,
             before: body::moment("created_before", self.created_before.as_deref())?,
-            recorded: false,
             after: cursor::read_call(self.after.as_deref())?,
             limit: limit.into(),
         };

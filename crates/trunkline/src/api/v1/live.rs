@@ -84,7 +84,8 @@ pub(super) async fn stop(State(api): State<Api>, caller: Caller, Segment(id): Se
 
 /// Pause a call's recording
 ///
-/// Silence is recorded in the place of both sides, so that times stay true: for what must not be on record.
+/// Silence is recorded in the place of both sides, so that times stay true: for what must not be on record. Paused
+/// already, it stays so.
 #[utoipa::path(post, path = "/v1/calls/{id}/recording/pause", tag = "calls", params(("id" = String, Path,)),
     responses((status = OK, description = "Paused; the call as it stands.", body = Call)))]
 pub(super) async fn pause_recording(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Answer {
@@ -92,6 +93,8 @@ pub(super) async fn pause_recording(State(api): State<Api>, caller: Caller, Segm
 }
 
 /// Resume a call's recording
+///
+/// Sound is recorded again. Where it is already, nothing changes.
 #[utoipa::path(post, path = "/v1/calls/{id}/recording/resume", tag = "calls", params(("id" = String, Path,)),
     responses((status = OK, description = "Resumed; the call as it stands.", body = Call)))]
 pub(super) async fn resume_recording(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Answer {

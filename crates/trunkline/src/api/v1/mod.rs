@@ -70,6 +70,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(calls::events))
         .routes(routes!(recordings::fetch, recordings::delete))
         .routes(routes!(recordings::of_call))
+        .routes(routes!(recordings::fetch_one, recordings::delete_one))
         .routes(routes!(recordings::list))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))

@@ -14,13 +14,8 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
         let (row, first) = call_row(1);
         std::fs::write(folder.path().join(file), "RIFF").unwrap();
         let created_at = ago(days);
-        let row = CallRow {
-            created_at,
-            ended_at: ended.then_some(created_at),
-            recording: Some(file.into()),
-            ..row
-        };
-        (row, first)
+        let row = CallRow { created_at, ended_at: ended.then_some(created_at), ..row };
+        (row, first, file.to_owned())
     };
     let calls = [
         made(400, true, "ancient.wav"),
@@ -29,10 +24,17 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
         made(1, true, "new.wav"),
         made(500, false, "running.wav"),
     ];
-    for (row, first) in &calls {
+    for (row, first, file) in &calls {
         store.create_call(row, first, None).await.unwrap();
+        let step = format!("step-{file}");
+        std::fs::write(folder.path().join(&step), "RIFF").unwrap();
+        for (number, file) in [(OWN, file), (2, &step)] {
+            let (call, file, at) = (row.id, file.clone(), row.created_at);
+            store.record(Write::Recording { call, number, file, at }).unwrap();
+        }
     }
-    let [(ancient, _), (old, _), (month, _), (new, _), (running, _)] = &calls;
+    store.flush().await;
+    let [(ancient, ..), (old, ..), (month, ..), (new, ..), (running, ..)] = &calls;
     let webhook = NewWebhook {
         account: 1,
         url: "https://example.com/".into(),
@@ -51,20 +53,21 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
     };
     let swept = store.sweep(&keep, folder.path()).await.unwrap();
     assert_eq!(swept.deliveries, 0);
-    assert!(swept.calls >= 1 && swept.recordings >= 3 && swept.events >= 1, "{swept:?}");
+    assert!(swept.calls >= 1 && swept.recordings >= 6 && swept.events >= 1, "{swept:?}");
     let mut left: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
         .flatten()
         .map(|file| file.file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left, ["new.wav", "running.wav"]);
+    assert_eq!(left, ["new.wav", "running.wav", "step-new.wav", "step-running.wav"]);
     assert_eq!(store.call(None, ancient.id).await.unwrap(), None);
     for (row, recording, events) in
         [(old, None, 0), (month, None, 1), (new, Some("new.wav"), 1), (running, Some("running.wav"), 1)]
     {
         let kept = store.call(None, row.id).await.unwrap().unwrap();
         assert_eq!(kept.recording.as_deref(), recording);
+        assert_eq!(store.recordings_of(row.id).await.unwrap().len(), if recording.is_some() { 2 } else { 0 });
         assert_eq!(store.events(row.id).await.unwrap().len(), events);
     }
     let again = store.sweep(&keep, folder.path()).await.unwrap();
