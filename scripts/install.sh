@@ -8,6 +8,7 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 need cc build-essential "compiles SQLite, which is built into the binary"
+need make make "builds jemalloc, which is built into the binary"
 need cmake cmake "configures libopus, which is built into the binary"
 need flite flite "speaks English text on calls, offline"
 need espeak-ng espeak-ng "speaks text in other languages, offline"
