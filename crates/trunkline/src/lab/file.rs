@@ -45,6 +45,8 @@ pub struct Test {
     /// How long it may last, seconds.
     #[serde(default = "max_duration")]
     pub max_duration_s: u32,
+    /// By which the network loses, doubles and delays what it carries; none: it does not.
+    pub network_seed: Option<u64>,
     /// What is expected.
     pub expect: Expect,
 }

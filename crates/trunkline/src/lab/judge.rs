@@ -10,6 +10,9 @@ use super::{Told, ms};
 pub(super) fn judge(expect: &Expect, ran: &Ran) -> Vec<String> {
     let mut wrong = Vec::new();
     let Some(outcome) = &ran.outcome else { return vec!["the call never ended".into()] };
+    if !ran.at_rest {
+        wrong.push("something of the call was left on one side".into());
+    }
     let mut is = |what: &str, expected: &str, came: &str| {
         if expected != came {
             wrong.push(format!("{what}: expected {expected:?}, got {came:?}"));

@@ -7,6 +7,7 @@
 mod file;
 mod gateway;
 mod judge;
+mod network;
 mod render;
 #[cfg(test)]
 mod tests;

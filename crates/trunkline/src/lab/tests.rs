@@ -145,3 +145,60 @@ fn each_callee_of_the_table_ends_as_it_should() {
     let known = crate::sim::TABLE.len();
     assert_eq!(known, 25, "a new callee belongs into the list above");
 }
+
+/// How calls go over a bad network: what the callee does, what we do, and how that ends whatever is lost, doubled, late
+/// or in another order.
+const GO: &[(&str, &str, &str)] = &[
+    ("'ring 300ms', 'reject 486'", "{ pause = { seconds = 1 } }", "state = 'busy'\ncause = 'busy'"),
+    ("'reject 603'", "{ pause = { seconds = 1 } }", "state = 'failed'\ncause = 'declined'"),
+    ("'ring 1m'", "{ pause = { seconds = 1 } }", "state = 'no-answer'"),
+    ("'answer'", "{ pause = { seconds = 1 } }", "state = 'completed'\ncause = 'flow_done'"),
+    (
+        "'ring 300ms', 'answer', 'hang up after 1s'",
+        "{ pause = { seconds = 60 } }",
+        "state = 'completed'\ncause = 'normal'",
+    ),
+    (
+        "'early media', 'wait 1s', 'answer'",
+        "{ pause = { seconds = 1 } }",
+        "state = 'completed'\ncause = 'flow_done'",
+    ),
+    (
+        "'answer', 'hold 1s', 'resume'",
+        "{ pause = { seconds = 15 } }",
+        "state = 'completed'\ncause = 'flow_done'\nevents = ['held', 'resumed']",
+    ),
+    ("'answer', 'late bye 1s'", "{ pause = { seconds = 1 } }", "state = 'completed'\ncause = 'flow_done'"),
+    (
+        "'answer', 'hang up after 10s'",
+        "{ dial = { to = '+12025550105' } }",
+        "state = 'completed'\njoined = true",
+    ),
+    ("'answer'", "{ dial = { to = '+12025550101' } }", "state = 'completed'\nevents = ['dialed busy']"),
+];
+
+/// A test of a call over a bad network; the same seed gives the same call.
+fn over_a_bad_network(seed: u64) -> String {
+    let (callee, step, expect) = GO[(seed % GO.len() as u64) as usize];
+    format!(
+        "[[test]]\nname = 'network {seed}'\nnetwork_seed = {seed}\nring_timeout_s = 30\ncallee = [{callee}]\n\
+         flow = [{step}]\n[test.expect]\n{expect}\n"
+    )
+}
+
+#[test]
+fn both_sides_agree_on_each_call_however_bad_the_network() {
+    let calls: u64 = std::env::var("TRUNKLINE_TEST_SEEDS").map_or(10_000, |seeds| seeds.parse().unwrap());
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            scope.spawn(move || {
+                for seed in (first..calls).step_by(threads as usize) {
+                    let test = over_a_bad_network(seed);
+                    let failures = failures(&test);
+                    assert_eq!(failures, "", "to see it again, `trunkline test` this:\n{test}");
+                }
+            });
+        }
+    });
+}

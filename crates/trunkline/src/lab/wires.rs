@@ -27,6 +27,8 @@ pub(super) struct Wires {
     tick: Option<Instant>,
     now: Option<Instant>,
     told: VecDeque<(u16, Event)>,
+    /// What the network does to the sound of every line, by a seed.
+    pub(super) badly: Option<(Impairment, u64)>,
     /// What the callee of the first leg heard.
     pub(super) heard: Option<Heard>,
     /// The keys it heard.
@@ -51,7 +53,8 @@ impl Wires {
     pub(super) fn new_line(&mut self) -> u16 {
         let port = FIRST_PORT + self.opened * 2;
         self.opened = (self.opened + 1) % 20_000;
-        self.ends.insert(port, End { session: None, peer: None, ear: None, bad_line: None });
+        let line = |(how, seed): (Impairment, u64)| BadLine::new(how, seed.wrapping_add(port.into()));
+        self.ends.insert(port, End { session: None, peer: None, ear: None, bad_line: self.badly.map(line) });
         port
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use sip::{Event, Input, Output};
 
 use super::gateway::{Gateway, SIP_PORT};
+use super::network::{Network, Way};
 use super::render::render;
 use super::wires::{OURS, THEIRS, Wires};
 use super::{Test, Told};
@@ -29,10 +30,13 @@ pub(super) struct Ran {
     pub(super) joined: bool,
     pub(super) heard: Option<Heard>,
     pub(super) keys: String,
+    /// Whether nothing was left of the call on either side.
+    pub(super) at_rest: bool,
 }
 
 struct World {
     gateway: Gateway,
+    between: Network,
     network: sip::Endpoint,
     exchange: Exchange<Wires>,
 }
@@ -44,18 +48,18 @@ pub(super) fn call(test: &Test, directory: &Directory, folder: &Path) -> Ran {
     let limits = (seconds(test.ring_timeout_s), seconds(test.max_duration_s));
     let rendered = render(&test.flow, folder, limits.1);
     let config = sip::Config { max_datagram: None, ..sip::Config::default() };
+    let mut wires = Wires::default();
+    wires.badly = Network::sound(test.network_seed);
     let mut world = World {
         gateway: Gateway::new(&test.to, rendered, limits, Id::NIL, began),
+        between: Network::new(test.network_seed),
         network: sip::Endpoint::new(config, [2; 32]),
-        exchange: Exchange::new(test.directory(directory), Arc::new(Voices::default()), Wires::default()),
+        exchange: Exchange::new(test.directory(directory), Arc::new(Voices::default()), wires),
     };
     let mut now = began;
     world.turn(now);
     let mut ended = world.gateway.outcome.as_ref().map(|_| now);
     while let Some(next) = world.poll_timeout() {
-        if ended.is_some() && world.exchange.is_idle() {
-            break;
-        }
         now = next.max(now);
         if ended.is_some_and(|ended| now > ended + AFTERWARDS) {
             break;
@@ -66,6 +70,7 @@ pub(super) fn call(test: &Test, directory: &Directory, folder: &Path) -> Ran {
             ended = Some(now);
         }
     }
+    let at_rest = world.is_at_rest();
     let lines = &world.exchange.lines;
     Ran {
         took: ended.unwrap_or(now).saturating_duration_since(began),
@@ -74,13 +79,14 @@ pub(super) fn call(test: &Test, directory: &Directory, folder: &Path) -> Ran {
         joined: world.gateway.joined,
         heard: lines.heard,
         keys: lines.keys.clone(),
+        at_rest,
     }
 }
 
 impl World {
     fn poll_timeout(&self) -> Option<Instant> {
         let exchange = [self.exchange.poll_timeout(), self.exchange.lines.poll_timeout()];
-        let sip = [self.gateway.poll_timeout(), self.network.poll_timeout()];
+        let sip = [self.gateway.poll_timeout(), self.between.poll_timeout(), self.network.poll_timeout()];
         exchange.into_iter().chain(sip).flatten().min()
     }
 
@@ -97,6 +103,7 @@ impl World {
         self.exchange.lines.at(now);
         for _ in 0..MOST_TURNS {
             let mut busy = self.gateway.step(&mut self.exchange.lines, now);
+            busy |= self.arrived(now);
             busy |= self.our_output(now);
             busy |= self.their_output(now);
             busy |= self.heard(now);
@@ -106,17 +113,33 @@ impl World {
         }
     }
 
-    /// What our side sends reaches the network at once.
+    fn is_at_rest(&self) -> bool {
+        let idle = |sip: &sip::Endpoint| (sip.stats().legs, sip.stats().transactions) == (0, 0);
+        self.exchange.is_idle() && idle(&self.gateway.sip) && idle(&self.network)
+    }
+
+    fn arrived(&mut self, now: Instant) -> bool {
+        let path = |from, to| sip::Path::new(sip::Transport::Udp, at(from), at(to));
+        match self.between.arrived(now) {
+            None => return false,
+            Some((Way::Theirs, bytes)) if self.exchange.admits(&bytes, now) => {
+                self.network.handle_input(Input::Datagram { path: path(THEIRS, OURS), bytes: &bytes }, now);
+            }
+            Some((Way::Theirs, _)) => {}
+            Some((Way::Ours, bytes)) => {
+                self.gateway
+                    .sip
+                    .handle_input(Input::Datagram { path: path(OURS, THEIRS), bytes: &bytes }, now);
+            }
+        }
+        true
+    }
+
     fn our_output(&mut self, now: Instant) -> bool {
         match self.gateway.sip.poll_output() {
             None => return false,
             Some(Output::Event(event)) => self.gateway.sip_event(event, &mut self.exchange.lines, now),
-            Some(Output::Send { bytes, .. }) => {
-                if self.exchange.admits(&bytes, now) {
-                    let path = sip::Path::new(sip::Transport::Udp, at(THEIRS), at(OURS));
-                    self.network.handle_input(Input::Datagram { path, bytes: &bytes }, now);
-                }
-            }
+            Some(Output::Send { bytes, .. }) => self.between.carry(Way::Theirs, &bytes, now),
             Some(Output::Close { .. }) => {}
         }
         true
@@ -130,10 +153,7 @@ impl World {
                 self.exchange.handle_timeout(&mut self.network, now);
             }
             Some(Output::Event(event)) => self.exchange.sip_event(&mut self.network, event, now),
-            Some(Output::Send { bytes, .. }) => {
-                let path = sip::Path::new(sip::Transport::Udp, at(OURS), at(THEIRS));
-                self.gateway.sip.handle_input(Input::Datagram { path, bytes: &bytes }, now);
-            }
+            Some(Output::Send { bytes, .. }) => self.between.carry(Way::Ours, &bytes, now),
             Some(Output::Close { .. }) => {}
         }
         true

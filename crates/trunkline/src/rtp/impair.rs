@@ -18,8 +18,26 @@ pub struct Impairment {
 /// A bad line and what is under way on it.
 pub struct BadLine {
     how: Impairment,
-    random: u64,
+    chances: Chances,
     waiting: Vec<Late>,
+}
+
+/// Chances that only a seed decides.
+pub(crate) struct Chances(u64);
+
+impl Chances {
+    pub(crate) fn new(seed: u64) -> Self {
+        // A first number that is zero would stay zero.
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number from 0 to 1, never 1 (xorshift64*).
+    pub(crate) fn next(&mut self) -> f32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40) as f32 / (1_u64 << 24) as f32
+    }
 }
 
 struct Late {
@@ -34,8 +52,7 @@ impl BadLine {
     /// A line as bad as `how`, by the chances of `seed`.
     pub fn new(how: Impairment, seed: u64) -> Self {
         let waiting = Vec::with_capacity(MOST_WAITING);
-        // A first number that is zero would stay zero.
-        Self { how, random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, waiting }
+        Self { how, chances: Chances::new(seed), waiting }
     }
 
     /// Makes it better or worse.
@@ -45,10 +62,10 @@ impl BadLine {
 
     /// Takes a packet: it is lost, or comes out of [`BadLine::due`] by and by.
     pub fn take(&mut self, packet: &[u8], to: SocketAddr, now: Instant) {
-        if self.chance() < self.how.loss {
+        if self.chances.next() < self.how.loss {
             return;
         }
-        let at = now + self.how.jitter.mul_f32(self.chance());
+        let at = now + self.how.jitter.mul_f32(self.chances.next());
         let mut late = Late { at: Some(at), to, len: packet.len(), bytes: [0; 1500] };
         let Some(room) = late.bytes.get_mut(..packet.len()) else { return };
         room.copy_from_slice(packet);
@@ -66,14 +83,6 @@ impl BadLine {
         let next = self.waiting.iter_mut().filter(is_due).min_by_key(|late| late.at)?;
         next.at = None;
         Some((next.bytes.get(..next.len)?, next.to))
-    }
-
-    /// A number from 0 to 1, never 1 (xorshift64*).
-    fn chance(&mut self) -> f32 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        (self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40) as f32 / (1_u64 << 24) as f32
     }
 }
 

@@ -25,8 +25,8 @@ use mio::Waker;
 
 pub(crate) use ear::Ear;
 pub use ear::Heard;
-pub(crate) use impair::BadLine;
 pub use impair::Impairment;
+pub(crate) use impair::{BadLine, Chances};
 pub use ports::{Ports, Socket};
 
 /// Commands waiting for one loop; beyond, the sender is told that media is overloaded.
