@@ -10,7 +10,6 @@ use call::{AttemptKind, Destination, Number, NumberError, Policy, Quota, Strateg
 use serde_json::json;
 
 use self::render::Rendered;
-pub(crate) use self::render::ringback;
 use crate::app::App;
 use crate::config::{self, Config};
 use crate::flow::{self, Step};

@@ -4,10 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use call::{Attempt, AttemptKind, ClipId, RouteId, Strategy, TrunkKind, Verb};
-use media::Clip;
+use media::{Clip, Tone};
 
 use crate::flow::{Dial, Gather, Prompt, Step};
-use crate::originate::ringback;
 use crate::sim::voice::murmur;
 
 /// How long a file is taken to be that does not lie beside the tests.
@@ -106,7 +105,7 @@ impl Renderer<'_> {
             attempts: vec![attempt(&dial.to)],
             ring_timeout: seconds(dial.ring_timeout_s, Duration::from_secs(60)),
             max_duration: seconds(dial.max_duration_s, self.longest),
-            ringback: dial.ringback.then(|| self.keep(ringback())),
+            ringback: dial.ringback.then(|| self.keep(media::tone::tones("", Tone::Ringback))),
         }))
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use call::{ClipId, RouteId, Verb};
-use media::Clip;
+use call::{ClipId, Destination, RouteId, Verb};
+use media::{Clip, Tone};
 
 use super::{Order, caller_id, destination, dial_all, longest, plan};
 use crate::app::App;
@@ -147,21 +147,18 @@ impl Renderer<'_> {
         if let Some(clip) = self.ringback {
             return clip;
         }
-        let clip = self.keep(ringback());
+        let own = || self.account.region.clone().or_else(|| self.app.config.region.clone());
+        let clip = self.keep(ringback(&self.order.to, own()));
         self.ringback = Some(clip);
         clip
     }
 }
 
-/// The ringing tone of most countries (ITU-T E.180): 425 Hz for one second in five.
-const RINGBACK_HZ: f32 = 425.0;
-const RINGBACK_ON_MS: u32 = 1000;
-const RINGBACK_OFF_MS: u32 = 4000;
-const RINGBACK_LEVEL: f32 = 0.1;
-
-/// One turn of the ringing tone.
-pub(crate) fn ringback() -> Clip {
-    let mut samples = media::tone::sine(RINGBACK_HZ, RINGBACK_ON_MS, RINGBACK_LEVEL);
-    samples.resize(samples.len() + (RINGBACK_OFF_MS * 8) as usize, 0);
-    Clip::from_samples(samples)
+/// One turn of the ringing tone of the country that `hears` is called in; of a SIP address's, that of `region`.
+fn ringback(hears: &str, region: Option<String>) -> Clip {
+    let country = match destination(hears) {
+        Ok(Destination::Pstn(number)) => number.region(region.as_deref()),
+        _ => region,
+    };
+    media::tone::tones(country.as_deref().unwrap_or_default(), Tone::Ringback)
 }

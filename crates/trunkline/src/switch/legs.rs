@@ -173,7 +173,9 @@ impl Loop {
         let (answer, agreed) = match offer.is_empty() {
             true => {
                 line.offered_late = true;
-                (Ok(sdp::offer(&line.local).into_bytes()), None)
+                let again = |agreed: &Negotiated| sdp::reoffer(&line.local, agreed);
+                let offer = line.negotiated.as_ref().map_or_else(|| sdp::offer(&line.local), again);
+                (Ok(offer.into_bytes()), None)
             }
             false => match sdp::answer(offer, &line.local) {
                 Ok((answer, negotiated)) => (Ok(answer.into_bytes()), Some(negotiated)),
