@@ -21,6 +21,8 @@ pub struct ClientTransaction {
     retransmit_at: Option<Instant>,
     /// Timers B, D, F, K and M.
     expires_at: Option<Instant>,
+    /// Nobody waits for the final response of an INVITE longer than this, whatever provisional ones come.
+    given_up_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +57,7 @@ impl ClientTransaction {
             interval: timing.t1,
             retransmit_at: (!path.transport.is_reliable()).then(|| now + timing.t1),
             expires_at: Some(now + timing.lifetime()),
+            given_up_at: None,
         }
     }
 
@@ -94,10 +97,11 @@ impl ClientTransaction {
         self.interval == timing.t1
     }
 
-    /// Gives a cancelled INVITE until `at` for its final response (RFC 3261 section 9.1).
+    /// Gives an INVITE that is cancelled (RFC 3261 section 9.1), or whose call is over, until `at` for its final
+    /// response.
     pub fn give_up_at(&mut self, at: Instant) {
         if self.is_pending() {
-            self.expires_at = Some(at);
+            (self.expires_at, self.given_up_at) = (Some(at), Some(at));
         }
     }
 
@@ -106,7 +110,7 @@ impl ClientTransaction {
             (Kind::Invite, State::Trying, ..200) if broken(Part::Proceeding) => Received::New,
             (Kind::Invite, State::Trying, ..200) => {
                 self.state = State::Proceeding;
-                (self.retransmit_at, self.expires_at) = (None, None);
+                (self.retransmit_at, self.expires_at) = (None, self.given_up_at);
                 Received::New
             }
             (Kind::NonInvite, State::Trying, ..200) => {
@@ -220,6 +224,10 @@ mod tests {
         assert_eq!(invite.deadline(), None);
         invite.give_up_at(now + SECOND);
         assert_eq!(life(&mut invite, now), (vec![1_000], Due::TimedOut));
+        let mut invite = transaction(Kind::Invite, Udp, now);
+        invite.give_up_at(now + SECOND);
+        assert_eq!(invite.on_response(100, &TIMING, now), Received::New);
+        assert_eq!(life(&mut invite, now), (vec![1_000], Due::TimedOut), "a late 100 gives it no longer life");
         let mut other = transaction(Kind::NonInvite, Udp, now);
         other.on_response(100, &TIMING, now);
         let slow = vec![500, 4_500, 8_500, 12_500, 16_500, 20_500, 24_500, 28_500, 32_000];
