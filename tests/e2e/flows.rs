@@ -143,8 +143,9 @@ fn a_second_leg_rings_and_both_hear_one_another() {
 
     let recording = server.recording(&id);
     let sent = recording.sent.active();
-    // 440 and 480 Hz together cross zero as often as 460 Hz.
-    assert!(is_tone(&part(&sent, 0.1, 0.9), 460.0), "the ringing tone of the United States");
+    let rings = part(&sent, 0.1, 0.9);
+    let shares = [440.0, 480.0].map(|hz| rings.share_of(hz));
+    assert!(shares.iter().all(|share| *share > 0.35), "the ringing tone of the United States: {shares:?}");
     let ringing = 2.5;
     let talk = part(&sent, ringing, sent.seconds() - 1.2);
     assert!(talk.rms() > 0.005, "what the second leg says");

@@ -227,7 +227,11 @@ mod tests {
         let mut invite = transaction(Kind::Invite, Udp, now);
         invite.give_up_at(now + SECOND);
         assert_eq!(invite.on_response(100, &TIMING, now), Received::New);
-        assert_eq!(life(&mut invite, now), (vec![1_000], Due::TimedOut), "a late 100 gives it no longer life");
+        assert_eq!(
+            life(&mut invite, now),
+            (vec![1_000], Due::TimedOut),
+            "a late 100 gives it no longer life"
+        );
         let mut other = transaction(Kind::NonInvite, Udp, now);
         other.on_response(100, &TIMING, now);
         let slow = vec![500, 4_500, 8_500, 12_500, 16_500, 20_500, 24_500, 28_500, 32_000];
