@@ -128,6 +128,9 @@ fn sip_uri(uri: String) -> Result<Destination, NumberError> {
         Some((user, host)) => (Some(user), host),
         None => (None, address),
     };
+    if user.is_some_and(|user| unescape(user).chars().any(char::is_control)) {
+        return Err(NumberError::ControlCharacter);
+    }
     let clean = address.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | ',' | '\\'));
     let host_starts = host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
     if clean && host_starts && !host.contains('@') && user != Some("") {
@@ -143,6 +146,32 @@ pub(crate) fn sip_user(uri: &str) -> Option<String> {
     let (userinfo, _) = address.split_once('@')?;
     let user = userinfo.split([':', ';']).next().unwrap_or(userinfo);
     Some(unescape(user))
+}
+
+/// The numbers that a switch may dial for the user part of a SIP URI, a leading `+` kept: whatever is no digit is what
+/// people and exchanges leave out (`9-1-1`), `#` ends a number, and `*67` or `#31#` before it only say how to call. A
+/// name, which has letters, is none.
+pub(crate) fn dialled(user: &str) -> Vec<String> {
+    let user = user.split(['?', '&', '=', '$', ',', '/', ';']).next().unwrap_or(user);
+    let mut numbers = Vec::new();
+    if user.chars().any(char::is_alphabetic) {
+        return numbers;
+    }
+    let mut rest = user;
+    while let Some(coded) = rest.trim_start().strip_prefix(['*', '#']) {
+        let code = coded.chars().take_while(char::is_ascii_digit).take(2).count();
+        let behind = coded.get(code..).unwrap_or_default();
+        rest = behind.strip_prefix('#').unwrap_or(behind);
+    }
+    for number in [rest, rest.split(['*', '#']).next().unwrap_or(rest)] {
+        let plus = number.trim_start_matches(SEPARATORS).starts_with('+');
+        let digits = number.chars().filter(char::is_ascii_digit);
+        let number: String = plus.then_some('+').into_iter().chain(digits).collect();
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
+    }
+    numbers
 }
 
 /// What stands for the host of a SIP URI, without port, parameters and headers.

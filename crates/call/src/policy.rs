@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::number::{Number, sip_host, sip_user};
+use crate::number::{Number, dialled, sip_host, sip_user};
 use crate::{emergency, numbering};
 
 /// Country codes that belong to no country: satellite and international networks, where fraud is dearest.
@@ -218,17 +218,21 @@ pub fn check_uri(policy: &Policy, uri: &str) -> Result<(), Refusal> {
         return Err(Refusal::Emergency);
     }
     let Some(user) = sip_user(uri) else { return Ok(()) };
-    match Number::parse(&user) {
-        Ok(number) => check(policy, &number),
-        Err(_) => Ok(()),
-    }
+    let mut numbers = dialled(&user).into_iter().filter_map(|digits| Number::parse(&digits).ok());
+    numbers.try_for_each(|number| check(policy, &number))
 }
 
 /// Whether a SIP URI names an emergency number, be it as its user or, as in `sip:112`, where its host should be.
 pub(crate) fn is_emergency_uri(policy: &Policy, uri: &str) -> bool {
-    let Some(user) = sip_user(uri).or_else(|| sip_host(uri)) else { return false };
-    let digits = user.strip_prefix('+');
-    policy.is_emergency(digits.unwrap_or(&user)) || digits.is_some_and(emergency::is_international_emergency)
+    let host = || sip_host(uri).filter(|host| host.parse::<std::net::IpAddr>().is_err());
+    let Some(user) = sip_user(uri).or_else(host) else { return false };
+    let is_emergency = |number: &String| {
+        let digits = number.strip_prefix('+');
+        policy.is_emergency(digits.unwrap_or(number))
+            || digits.is_some_and(emergency::is_international_emergency)
+    };
+    // What some networks call for help (the name of RFC 5031's service).
+    user.eq_ignore_ascii_case("sos") || dialled(&user).iter().any(is_emergency)
 }
 
 /// What remains of a number nobody allocates once the usual international exit codes are taken off, lest `00881…`

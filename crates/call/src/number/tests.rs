@@ -168,11 +168,31 @@ fn user_part_of_an_address() {
     }
 }
 
+#[test]
+fn what_a_switch_may_dial_for_a_user_part() {
+    for (user, numbers) in [
+        ("911", &["911"][..]),
+        ("+1 (202) 555-0123", &["+12025550123"]),
+        ("911#2", &["9112", "911"]),
+        ("*67911", &["911"]),
+        ("#31#+4912345678", &["+4912345678"]),
+        ("*67*82911", &["911"]),
+        ("*72", &[""]),
+        ("alice", &[]),
+        ("line 911", &[]),
+        ("", &[""]),
+    ] {
+        assert_eq!(dialled(user), numbers, "{user}");
+    }
+    assert!(Destination::parse("sip:911%00@example.com", |_| false).is_err());
+}
+
 proptest! {
     #[test]
     fn parsing_never_panics(input in ".{0,300}", user in any::<bool>()) {
         let _ = Destination::parse(&input, |_| user);
         let _ = sip_user(&input);
+        let _ = dialled(&input);
     }
 
     #[test]
