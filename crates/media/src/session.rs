@@ -337,10 +337,14 @@ impl Session {
     fn hear_segment(&mut self) {
         let pressed = self.receiver.pressed();
         let Some(segment) = &mut self.segment else { return };
-        if segment.is_beeping() || !self.sender.is_idle() {
+        if !self.sender.is_idle() {
             return;
         }
-        if let Some(why) = segment.hear(self.receiver.heard(), pressed, &mut self.reel) {
+        let over = match segment.is_beeping() {
+            true => segment.key(pressed),
+            false => segment.hear(self.receiver.heard(), pressed, &mut self.reel),
+        };
+        if let Some(why) = over {
             self.end_segment(why);
         }
     }

@@ -79,11 +79,16 @@ impl Segment {
         self.beeped < self.beep.samples().len()
     }
 
+    /// Whether one of these digits ends it.
+    pub(super) fn key(&self, mut pressed: impl Iterator<Item = char>) -> Option<Why> {
+        pressed.find(|key| self.rules.end_keys.contains(*key)).map(Why::Key)
+    }
+
     /// Takes what was heard in a frame, and the digits pressed in it; why it is over, if it is.
     pub(super) fn hear(
         &mut self,
         heard: &[i16; FRAME],
-        mut pressed: impl Iterator<Item = char>,
+        pressed: impl Iterator<Item = char>,
         tape: &mut Reel,
     ) -> Option<Why> {
         let longest = samples(self.rules.max);
@@ -91,8 +96,8 @@ impl Segment {
         tape.push(heard.get(..room).unwrap_or_default());
         self.recorded += room as u64;
         self.silent = if self.activity.is_speech(heard) { 0 } else { self.silent + FRAME as u64 };
-        if let Some(key) = pressed.find(|key| self.rules.end_keys.contains(*key)) {
-            return Some(Why::Key(key));
+        if let Some(why) = self.key(pressed) {
+            return Some(why);
         }
         if self.recorded >= longest {
             return Some(Why::Max);

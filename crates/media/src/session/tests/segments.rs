@@ -161,3 +161,12 @@ fn a_paused_recording_is_silent_and_keeps_its_time() {
     assert!(second(2).iter().any(|sample| *sample != 0));
     assert_eq!(call.here.stats().unrecorded, 0);
 }
+
+#[test]
+fn a_key_during_the_beep_ends_it_before_it_began() {
+    let mut call = Call::new();
+    call.there.digits(7, "#", call.now).unwrap();
+    let (recorded, end) = record(&mut call, Rules { beep: true, end_keys: "#".into(), ..rules() }, 200);
+    assert_eq!(end, Some(Event::Recorded { id: 3, ms: 0, why: Why::Key('#') }));
+    assert!(recorded.is_empty());
+}
