@@ -104,6 +104,19 @@ fn a_trunk_nobody_answers_for_is_down_and_tried_last() {
 }
 
 #[test]
+fn a_trunk_that_cannot_step_in_does_not_stand_in_the_way() {
+    let mut server = Server::for_trunks();
+    let Some(callee) = Sipp::start(server.folder(), "answer", "udp", &[]) else { return };
+    server.trunk(callee.port, json!({}));
+    let no_caller_id = json!({ "name": "spare", "host": "127.0.0.1", "port": 9 });
+    server.post("/v1/trunks", no_caller_id).expect(201);
+    let call = server.say_to("+12025550123");
+    server.wait_for_end(&call, "completed");
+    let body = json!({ "to": "+12025550123", "say": "Hello.", "trunk": "spare" });
+    assert_eq!(server.post("/v1/calls", body).expect(400).json()["code"], "from_required");
+}
+
+#[test]
 fn channels_hold_under_a_race_of_callers() {
     let server = Server::simulated();
     let file = server.upload("tone.wav", sound::tone_wav(700.0, 6.0));

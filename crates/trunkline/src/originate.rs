@@ -326,7 +326,8 @@ fn destination(to: &str) -> Result<Destination, Refused> {
     })
 }
 
-/// The attempts, one for each address of a trunk, and how to reach each.
+/// The attempts, one for each address of a trunk, and how to reach each. A trunk that is only to step in is left out if
+/// it cannot take the call.
 async fn dial_all(
     app: &App,
     call: Option<Id>,
@@ -335,7 +336,15 @@ async fn dial_all(
 ) -> Result<(Vec<call::Attempt>, Vec<Dial>), Refused> {
     let (mut placed, mut dials) = (Vec::with_capacity(attempts.len()), Vec::with_capacity(attempts.len()));
     for attempt in attempts {
-        for dial in dial(app, call, &attempt, trunks).await? {
+        let found = match dial(app, call, &attempt, trunks).await {
+            Ok(found) => found,
+            Err(refused) if placed.is_empty() => return Err(refused),
+            Err(refused) => {
+                tracing::info!(trunk = attempt.trunk, reason = refused.message, "a trunk cannot step in");
+                continue;
+            }
+        };
+        for dial in found {
             placed.push(attempt.clone());
             dials.push(dial);
         }
