@@ -2,25 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::http::Body;
+use crate::order::{details, place};
 use crate::peers::sipp::Sipp;
 use crate::server::Server;
 use crate::sound::{self, Sound, read_wav};
-
-/// Places a call with a flow; its id.
-fn place(server: &Server, to: &str, flow: Value) -> String {
-    let order = json!({ "to": to, "from": "+12025550100", "flow": flow });
-    let reply = server.post("/v1/calls", order).expect(201).json();
-    reply["id"].as_str().unwrap().to_owned()
-}
-
-/// The details of a call's events of one kind.
-fn details(server: &Server, id: &str, kind: &str) -> Vec<Value> {
-    let events = server.events(id).into_iter();
-    events.filter(|(found, _)| found == kind).map(|(_, event)| event["detail"].clone()).collect()
-}
 
 /// A stretch of a sound, in seconds.
 fn part(sound: &Sound, from: f64, to: f64) -> Sound {

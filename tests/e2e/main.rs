@@ -30,6 +30,7 @@ mod garbage;
 mod kamailio;
 mod many;
 mod odd;
+mod order;
 mod refusals;
 mod restart;
 mod settings;

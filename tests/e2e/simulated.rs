@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::order::{details, place};
 use crate::server::{FINAL, Server};
 use crate::sound;
 
@@ -127,19 +128,6 @@ fn states_only_move_forward_and_end_once() {
         assert_eq!(finished, 1, "{number}: {events:#?}");
         assert_eq!(events.last().unwrap().0, "finished", "{number}: {events:#?}");
     }
-}
-
-/// Places a call with a flow; its id.
-fn place(server: &Server, to: &str, flow: Value) -> String {
-    let order = json!({ "to": to, "from": "+12025550100", "flow": flow });
-    let reply = server.post("/v1/calls", order).expect(201).json();
-    reply["id"].as_str().unwrap().to_owned()
-}
-
-/// The details of a call's events of one kind.
-fn details(server: &Server, id: &str, kind: &str) -> Vec<Value> {
-    let events = server.events(id).into_iter();
-    events.filter(|(found, _)| found == kind).map(|(_, event)| event["detail"].clone()).collect()
 }
 
 /// A server whose callees are those of a script, at …0177.

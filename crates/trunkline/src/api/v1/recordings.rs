@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use super::Page;
 use crate::api::auth::Caller;
@@ -141,21 +141,35 @@ pub(super) struct PartOf {
     if_none_match: Option<String>,
 }
 
+/// What comes of fetching a file.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes what is sent where files are sent")]
+enum Sound {
+    /// The recording.
+    #[response(status = OK, content_type = "audio/wav",
+               headers(("ETag" = String, description = "Changes with the file."),
+                       ("Accept-Ranges" = String, description = "`bytes`")))]
+    Whole(Vec<u8>),
+    /// The range.
+    #[response(status = PARTIAL_CONTENT, content_type = "audio/wav",
+               headers(("Content-Range" = String, description = "Which bytes of how many.")))]
+    Range(Vec<u8>),
+    /// It is as it was.
+    #[response(status = NOT_MODIFIED)]
+    Same,
+    /// The file has no such bytes.
+    #[response(status = RANGE_NOT_SATISFIABLE, content_type = "application/problem+json",
+               headers(("Content-Range" = String, description = "How many bytes it has.")))]
+    Beyond(Problem),
+}
+
 /// Fetch the recording of a call
 ///
 /// A WAV file with two channels (left: what the callee said; right: what trunkline said), 8,000 Hz, 16 bit.
 /// While the call lasts this is what has been recorded so far. Parts of it are had with `Range`.
 #[utoipa::path(get, path = "/v1/calls/{id}/recording", tag = "recordings",
     params(("id" = String, Path,), PartOf),
-    responses((status = OK, description = "The recording.", body = Vec<u8>, content_type = "audio/wav",
-               headers(("ETag" = String, description = "Changes with the file."),
-                       ("Accept-Ranges" = String, description = "`bytes`"))),
-              (status = PARTIAL_CONTENT, description = "The range.", body = Vec<u8>, content_type = "audio/wav",
-               headers(("Content-Range" = String, description = "Which bytes of how many."))),
-              (status = NOT_MODIFIED, description = "It is as it was."),
-              (status = RANGE_NOT_SATISFIABLE, description = "The file has no such bytes.", body = Problem,
-               content_type = "application/problem+json",
-               headers(("Content-Range" = String, description = "How many bytes it has.")))))]
+    responses(Sound))]
 pub(super) async fn fetch(
     State(api): State<Api>,
     caller: Caller,
@@ -172,15 +186,7 @@ pub(super) async fn fetch(
 /// with `Range`.
 #[utoipa::path(get, path = "/v1/calls/{id}/recordings/{number}", tag = "recordings",
     params(("id" = String, Path,), ("number" = i64, Path, minimum = 0), PartOf),
-    responses((status = OK, description = "The recording.", body = Vec<u8>, content_type = "audio/wav",
-               headers(("ETag" = String, description = "Changes with the file."),
-                       ("Accept-Ranges" = String, description = "`bytes`"))),
-              (status = PARTIAL_CONTENT, description = "The range.", body = Vec<u8>, content_type = "audio/wav",
-               headers(("Content-Range" = String, description = "Which bytes of how many."))),
-              (status = NOT_MODIFIED, description = "It is as it was."),
-              (status = RANGE_NOT_SATISFIABLE, description = "The file has no such bytes.", body = Problem,
-               content_type = "application/problem+json",
-               headers(("Content-Range" = String, description = "How many bytes it has.")))))]
+    responses(Sound))]
 pub(super) async fn fetch_one(
     State(api): State<Api>,
     caller: Caller,
