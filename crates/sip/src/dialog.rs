@@ -149,8 +149,10 @@ impl Dialog {
             Some(Some(transport)) => transport,
             Some(None) => return self.path,
         };
-        // What began under TLS stays with whom its certificate named: an address in a Contact names nobody.
-        if self.path.transport == Transport::Tls || transport == Transport::Tls {
+        // What began under TLS stays with whom its certificate named: an address in a Contact names nobody. Nor can
+        // anybody connect to a browser.
+        let stays = |transport: Transport| transport.is_secure() || transport.is_web();
+        if stays(self.path.transport) || stays(transport) {
             return self.path;
         }
         let same_connection = transport == Transport::Tcp
@@ -190,6 +192,8 @@ pub fn contact(user: Option<&str>, path: &Path) -> String {
         Transport::Udp => "",
         Transport::Tcp => ";transport=tcp",
         Transport::Tls => ";transport=tls",
+        // A WebSocket is `ws` with and without TLS (RFC 7118 section 5.2).
+        Transport::Ws | Transport::Wss => ";transport=ws",
     };
     format!("<sip:{user}{at}{}{transport}>", path.local)
 }

@@ -68,6 +68,10 @@ pub enum Transport {
     Tcp,
     /// The same stream within TLS (RFC 3261 section 26.2, RFC 5922).
     Tls,
+    /// One message a WebSocket message (RFC 7118). Only the other side connects.
+    Ws,
+    /// The same within TLS.
+    Wss,
 }
 
 impl Transport {
@@ -77,6 +81,8 @@ impl Transport {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
@@ -91,19 +97,34 @@ impl Transport {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
     }
 
     /// The transport a URI's `transport` parameter names, in any case.
     pub fn of_param(value: &str) -> Option<Self> {
-        [Self::Udp, Self::Tcp, Self::Tls].into_iter().find(|t| t.param().eq_ignore_ascii_case(value))
+        let all = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+        all.into_iter().find(|t| t.param().eq_ignore_ascii_case(value))
     }
 
-    /// The port where a URI or an address names none (RFC 3261 section 19.1.2).
+    /// Whether only the other side can connect: a browser has no port of its own.
+    pub fn is_web(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// Whether TLS is under it.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// The port where a URI or an address names none (RFC 3261 section 19.1.2, RFC 7118 section 5.2).
     pub fn default_port(self) -> u16 {
         match self {
             Self::Udp | Self::Tcp => 5060,
             Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 }

@@ -46,7 +46,7 @@ impl Destination {
     /// Where a request to a URI goes. None where it names a transport that is not spoken, or `sips` over UDP.
     pub fn of(uri: &Uri<'_>) -> Option<Self> {
         let transport = match uri.params.get("transport") {
-            Some(value) => Some(Transport::of_param(value)?),
+            Some(value) => Some(Transport::of_param(value).filter(|transport| !transport.is_web())?),
             None => None,
         };
         // `sips` with transport=tcp means TLS over TCP (RFC 3261 section 26.2.2).
@@ -339,7 +339,7 @@ fn service(host: &str, transport: Transport) -> String {
     let prefix = match transport {
         Transport::Udp => "_sip._udp",
         Transport::Tcp => "_sip._tcp",
-        Transport::Tls => "_sips._tcp",
+        Transport::Tls | Transport::Ws | Transport::Wss => "_sips._tcp",
     };
     format!("{prefix}.{}", key(host))
 }

@@ -43,6 +43,7 @@ fn inputs_that_crashed_another_parser_do_no_harm() {
             let input = match transport {
                 Transport::Udp => Input::Datagram { path, bytes: &bytes },
                 Transport::Tcp | Transport::Tls => Input::Stream { path, bytes: &bytes },
+                Transport::Ws | Transport::Wss => Input::Message { path, bytes: &bytes },
             };
             endpoint.handle_input(input, Instant::now());
             while endpoint.poll_output().is_some() {}

@@ -21,6 +21,13 @@ pub enum Input<'a> {
         /// The next bytes.
         bytes: &'a [u8],
     },
+    /// One whole WebSocket message of the connection that `path.local` and `path.remote` identify (RFC 7118).
+    Message {
+        /// The connection.
+        path: Path,
+        /// The message.
+        bytes: &'a [u8],
+    },
     /// That connection ended. Requests on it without any response fail at once.
     Closed {
         /// The connection.
@@ -38,7 +45,7 @@ pub enum Input<'a> {
 /// What the endpoint tells the driver.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Send `bytes`. Over TCP and TLS the driver connects when there is no connection yet.
+    /// Send `bytes`. Over TCP and TLS the driver connects when there is no connection yet; over WebSocket it cannot.
     Send {
         /// From where to where.
         path: Path,

@@ -105,7 +105,10 @@ impl Endpoint {
     /// Takes in what the driver received.
     pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
         match input {
-            Input::Datagram { path, bytes } => self.on_datagram(path, bytes, now),
+            // Either holds one message, or a keep-alive.
+            Input::Datagram { path, bytes } | Input::Message { path, bytes } => {
+                self.on_datagram(path, bytes, now);
+            }
             Input::Stream { path, bytes } => self.on_stream(path, bytes, now),
             Input::Closed { path } => {
                 self.streams.remove(&path);

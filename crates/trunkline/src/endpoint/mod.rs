@@ -104,7 +104,7 @@ impl Endpoint {
         match (target.transport, &target.server_name) {
             (Transport::Tls, Some(name)) => self.names.number(name, &self.streams),
             (Transport::Tls, None) => Err(io::Error::other("TLS needs the name of the server")),
-            (Transport::Udp | Transport::Tcp, _) => Ok(PeerName::NONE),
+            (Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss, _) => Ok(PeerName::NONE),
         }
     }
 
@@ -204,6 +204,7 @@ impl Endpoint {
                     let sent = match path.transport {
                         Transport::Udp => self.send_datagram(&bytes, path.remote),
                         Transport::Tcp | Transport::Tls => self.send_stream(path, &bytes, now),
+                        Transport::Ws | Transport::Wss => Err(io::ErrorKind::NotConnected.into()),
                     };
                     if let Err(error) = sent {
                         tracing::debug!(%error, transport = ?path.transport, "a SIP message could not be sent");
@@ -231,7 +232,7 @@ impl Endpoint {
         if !self.streams.is_open(&path) {
             let tls = match path.transport {
                 Transport::Tls => Some(self.trust.connect(self.names.name(path.peer)?)?),
-                Transport::Udp | Transport::Tcp => None,
+                Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss => None,
             };
             self.streams.connect(path, tls, now)?;
         }
