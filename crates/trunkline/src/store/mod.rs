@@ -6,6 +6,7 @@
 mod accounts;
 mod backup;
 mod batch;
+pub mod bindings;
 mod calls;
 mod deliveries;
 mod feed;
