@@ -65,6 +65,6 @@ pub use clip::{Clip, ClipError};
 pub use codec::{Codec, FRAME, FRAME_TIME, SAMPLE_RATE};
 pub use pacer::Pacer;
 pub use record::{RecordError, Recorder};
-pub use session::{Event, Rules, Send, Session, Setup, Why};
+pub use session::{Event, Relayed, Rules, Send, Session, Setup, Why};
 pub use stats::{OneWay, Stats, mos};
 pub use tone::{Tone, tones};

@@ -23,7 +23,7 @@ use crate::dtmf::{self, By, Dialling, DtmfError};
 use crate::sdp::{Direction, Dtmf, Negotiated};
 use crate::srtp::{self, Srtp};
 use crate::stats::mos;
-use crate::{Clip, FRAME, Stats, rtp};
+use crate::{Clip, Codec, FRAME, Stats, rtp};
 
 /// How a leg's media starts.
 #[derive(Clone, Debug)]
@@ -55,6 +55,10 @@ pub struct Send {
     /// Whether from the RTP port; RTCP goes from its own unless both share one (RFC 5761).
     pub from_rtp: bool,
 }
+
+/// A packet that goes on as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Relayed<'p>(rtp::Packet<'p>);
 
 /// What happened to the media.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,6 +201,7 @@ impl Session {
     /// with [`Event::Recorded`]. One that still runs is stopped first.
     pub fn record_segment(&mut self, id: u32, rules: Rules) {
         self.stop_segment();
+        self.receiver.relay(None);
         self.segment = Some(Segment::new(id, rules));
     }
 
@@ -258,10 +263,17 @@ impl Session {
     /// We send to the address of the SDP until the first valid packet came, then to where it came from. Within the
     /// first second the source may change to the address of the SDP; packets of another are counted as foreign.
     /// Of encrypted media only what is authentic counts, and may come from elsewhere at any time.
-    pub fn handle_rtp(&mut self, packet: &[u8], from: SocketAddr, now: Instant) {
+    ///
+    /// What comes back is for [`Session::forward`] of the session it was [paired](Session::pair) with.
+    pub fn handle_rtp<'p>(
+        &'p mut self,
+        packet: &'p [u8],
+        from: SocketAddr,
+        now: Instant,
+    ) -> Option<Relayed<'p>> {
         if rtp::is_rtcp(packet) {
             self.handle_rtcp(packet, from, now);
-            return;
+            return None;
         }
         let is_authentic = self.srtp.is_some();
         let packet = match &mut self.srtp {
@@ -270,11 +282,52 @@ impl Session {
                 Some(plain) => plain,
                 None => {
                     self.unauthentic += 1;
-                    return;
+                    return None;
                 }
             },
         };
-        self.receiver.handle(packet, from, is_authentic, now, &mut self.events);
+        self.receiver.handle(packet, from, is_authentic, now, &mut self.events).map(Relayed)
+    }
+
+    /// Pairs two joined sessions anew, after either has begun or agreed on something new: where what one sends is what
+    /// the other one takes, packets go through as they are, without being decoded or waiting for a tick.
+    pub fn pair(&mut self, other: &mut Self) {
+        self.receiver.relay(self.relays_to(other));
+        other.receiver.relay(other.relays_to(self));
+    }
+
+    /// No longer hands over packets as they are.
+    pub fn unpair(&mut self) {
+        self.receiver.relay(None);
+    }
+
+    /// The codec in which sound may go on to `other` as it is: nobody but the other side is to hear it.
+    fn relays_to(&self, other: &Self) -> Option<Codec> {
+        let is_private = |session: &Self| session.tape.is_none() && !session.echoes && session.live.is_some();
+        let is_unheard = self.is_deaf && self.segment.is_none();
+        let may_relay = is_unheard && is_private(self) && is_private(other);
+        may_relay.then(|| other.sender.codec())
+    }
+
+    /// Sends a packet on that the session joined with this one handed over; `None` on hold, and while something is being
+    /// played.
+    pub fn forward(&mut self, packet: Relayed<'_>, out: &mut [u8; 1500]) -> Option<Send> {
+        if !self.may_send() {
+            return None;
+        }
+        let (room, _) = out.split_last_chunk_mut::<{ srtp::OVERHEAD }>()?;
+        let len = self.sender.forward(packet.0, room)?;
+        self.send_rtp(len, out)
+    }
+
+    /// Whether [`Session::heard`] holds what came, to be fed to the session joined with this one; not while packets are
+    /// handed over as they are.
+    pub fn is_playing_out(&self) -> bool {
+        !self.receiver.hands_over()
+    }
+
+    fn may_send(&self) -> bool {
+        matches!(self.direction, Direction::SendRecv | Direction::SendOnly) && !self.is_held
     }
 
     /// Takes a packet that came to the RTCP port. Its source is latched onto as that of RTP is.
@@ -299,13 +352,12 @@ impl Session {
     pub fn tick(&mut self, now: Instant, out: &mut [u8; 1500]) -> Option<Send> {
         let is_heard = !self.is_deaf
             || self.echoes
-            || self.live.is_some()
+            || (self.live.is_some() && self.is_playing_out())
             || self.segment.is_some()
             || self.tape.is_some();
         self.receiver.tick(is_heard, now, &mut self.events);
         self.hear_segment();
-        let may_send = matches!(self.direction, Direction::SendRecv | Direction::SendOnly) && !self.is_held;
-        let len = if may_send {
+        let len = if self.may_send() {
             let live = self.unqueued();
             let (room, _) = out.split_last_chunk_mut::<{ srtp::OVERHEAD }>()?;
             self.sender.tick(live.as_ref(), room, &mut self.events)

@@ -10,7 +10,7 @@ use crate::dtmf::{self, By, Detector, Floor};
 use crate::jitter::{Arrived, Placed, Playout};
 use crate::sdp::{Direction, Dtmf, Format, Negotiated};
 use crate::stats::{Arrival, Reception};
-use crate::{FRAME, Stats, rtp};
+use crate::{Codec, FRAME, Stats, rtp};
 
 /// The level of comfort noise that is none, in -dBov.
 const SILENCE: u8 = 127;
@@ -43,6 +43,10 @@ pub(super) struct Receiver {
     invalid: u64,
     /// Whether anybody hears what is played.
     is_heard: bool,
+    /// Sound in this codec is handed over as it is.
+    relay: Option<Codec>,
+    /// Whether the last sound was.
+    hands_over: bool,
     heard: [i16; FRAME],
 }
 
@@ -69,8 +73,21 @@ impl Receiver {
             foreign: 0,
             invalid: 0,
             is_heard: true,
+            relay: None,
+            hands_over: false,
             heard: [0; FRAME],
         }
+    }
+
+    /// From now on hands over sound in this codec as it is, or none.
+    pub(super) fn relay(&mut self, codec: Option<Codec>) {
+        self.relay = codec;
+        self.hands_over &= codec.is_some();
+    }
+
+    /// Whether the sound that comes is handed over.
+    pub(super) fn hands_over(&self) -> bool {
+        self.hands_over
     }
 
     /// Goes on as newly agreed: who sends is found out again.
@@ -83,23 +100,24 @@ impl Receiver {
         self.has_told_silence = false;
     }
 
-    pub(super) fn handle(
+    /// Takes a packet; gives it back where it is to be handed over.
+    pub(super) fn handle<'p>(
         &mut self,
-        bytes: &[u8],
+        bytes: &'p [u8],
         from: SocketAddr,
         is_authentic: bool,
         now: Instant,
         events: &mut VecDeque<Event>,
-    ) {
+    ) -> Option<rtp::Packet<'p>> {
         let Some((packet, format)) = rtp::Packet::parse(bytes)
             .and_then(|packet| Some((packet, self.negotiated.format(packet.header.payload_type)?)))
         else {
             self.invalid += 1;
-            return;
+            return None;
         };
         if !self.latch.admits(from, is_authentic, now) {
             self.foreign += 1;
-            return;
+            return None;
         }
         let rtp::Packet { header, payload } = packet;
         if self.reception.ssrc().is_some_and(|ssrc| ssrc != header.ssrc) {
@@ -109,7 +127,7 @@ impl Receiver {
         let arrival = self.reception.receive(header.ssrc, header.sequence);
         if arrival == Arrival::Stray {
             self.invalid += 1;
-            return;
+            return None;
         }
         self.packets += 1;
         self.octets += payload.len() as u64;
@@ -121,26 +139,29 @@ impl Receiver {
         }
         if arrival == Arrival::Duplicate {
             self.duplicates += 1;
-            return;
+            return None;
         }
         match format {
             Format::Audio(codec) => {
                 let clock = codec.clock();
                 self.reception.time(header.timestamp, self.arrival(now, clock), clock);
+                self.hands_over = self.relay == Some(codec);
+                let relayed = self.hands_over.then_some(packet);
                 if !self.is_heard {
-                    return;
+                    return relayed;
                 }
-                let packet = Arrived {
+                let arrived = Arrived {
                     codec,
                     sequence: header.sequence,
                     timestamp: header.timestamp,
                     talkspurt: header.marker,
                 };
-                match self.playout.insert(packet, payload) {
+                match self.playout.insert(arrived, payload) {
                     Placed::InTime => {}
                     Placed::Late => self.late += 1,
                     Placed::Broken => self.invalid += 1,
                 }
+                return relayed;
             }
             Format::Event(clock) => {
                 // While a key is pressed there is no sound.
@@ -152,6 +173,7 @@ impl Receiver {
             }
             Format::ComfortNoise => self.playout.pause(payload.first().map_or(SILENCE, |level| level & 0x7F)),
         }
+        None
     }
 
     /// A digit that came by SIP INFO.

@@ -56,7 +56,29 @@ pub(super) struct Sender {
     octets: u64,
     /// The last frame.
     sent: [i16; FRAME],
+    relay: Option<Relay>,
 }
+
+/// How packets of another session become ours, as they are.
+struct Relay {
+    /// Whose they are, and the first of them.
+    ssrc: u32,
+    first: u16,
+    /// What is added to their numbers.
+    sequence: u16,
+    timestamp: u32,
+    /// Ticks since the last one.
+    idle: u8,
+}
+
+/// Ticks without a packet (200 ms) after which we send for ourselves again.
+const RELAY_IDLE: u8 = 10;
+
+/// So many packets may come late.
+const RECENT: u16 = 1000;
+
+/// Further than this many seconds a sender's timestamps do not jump within one sound.
+const JUMP_S: u32 = 4;
 
 impl Sender {
     pub(super) fn new(setup: &Setup) -> Self {
@@ -78,6 +100,7 @@ impl Sender {
             packets: 0,
             octets: 0,
             sent: [0; FRAME],
+            relay: None,
         };
         sender.agree(&setup.negotiated);
         sender
@@ -135,6 +158,10 @@ impl Sender {
         events: &mut VecDeque<Event>,
     ) -> Option<usize> {
         self.sent.fill(0);
+        if self.is_relaying() {
+            self.pass();
+            return None;
+        }
         match self.dial(events) {
             Some(Step::Event { payload, frames_ago }) => {
                 let payload = payload.at(self.event_clock);
@@ -152,6 +179,74 @@ impl Sender {
         self.filled = (self.filled + FRAME).min(MAX_WAITING);
         self.pass();
         self.full(out)
+    }
+
+    /// Whether another session's packets are being sent; what is queued goes before them.
+    fn is_relaying(&mut self) -> bool {
+        let Some(relay) = &mut self.relay else { return false };
+        relay.idle += 1;
+        if self.queue.is_empty() && relay.idle <= RELAY_IDLE {
+            return true;
+        }
+        self.relay = None;
+        self.starts_talkspurt = true;
+        false
+    }
+
+    /// Writes a packet of another session as one of ours: the payload as it is, in our numbers. Gaps and reordering
+    /// stay visible to the other side.
+    pub(super) fn forward(&mut self, packet: rtp::Packet<'_>, out: &mut [u8]) -> Option<usize> {
+        if !self.queue.is_empty() {
+            return None;
+        }
+        let theirs = packet.header;
+        let (far, frame) = (self.clock() * JUMP_S, FRAME as u32 * self.unit());
+        let (sequence, timestamp) = (self.sequence, self.timestamp);
+        let known = self.relay.as_mut().filter(|relay| {
+            let ahead = theirs.timestamp.wrapping_add(relay.timestamp).wrapping_sub(timestamp);
+            relay.ssrc == theirs.ssrc && (ahead < far || ahead.wrapping_neg() < far)
+        });
+        let is_new = known.is_none();
+        let relay = match known {
+            Some(relay) => relay,
+            None => self.relay.insert(Relay {
+                ssrc: theirs.ssrc,
+                first: theirs.sequence,
+                sequence: sequence.wrapping_sub(theirs.sequence),
+                timestamp: timestamp.wrapping_sub(theirs.timestamp),
+                idle: 0,
+            }),
+        };
+        relay.idle = 0;
+        // What was sent before we took over has numbers of ours already.
+        if is_before(theirs.sequence, relay.first) {
+            return None;
+        }
+        let header = rtp::Header {
+            marker: theirs.marker || is_new,
+            payload_type: self.payload_type,
+            sequence: theirs.sequence.wrapping_add(relay.sequence),
+            timestamp: theirs.timestamp.wrapping_add(relay.timestamp),
+            ssrc: self.ssrc,
+        };
+        let len = header.write(packet.payload, out)?;
+        // Sequence numbers wrap: what is long past must not count as to come.
+        let floor = theirs.sequence.wrapping_sub(RECENT);
+        if is_before(relay.first, floor) {
+            relay.first = floor;
+        }
+        let next = header.sequence.wrapping_add(1);
+        if is_before(self.sequence, next) {
+            self.sequence = next;
+        }
+        // Our own clock never falls behind what was sent.
+        let ahead = header.timestamp.wrapping_add(frame).wrapping_sub(self.timestamp);
+        if ahead < far {
+            self.timestamp = self.timestamp.wrapping_add(ahead);
+        }
+        (self.starts_talkspurt, self.filled) = (false, 0);
+        self.count(len);
+        Some(len)
     }
 
     /// One frame in which nothing may be sent: the clock goes on, the queue waits.
@@ -263,6 +358,11 @@ impl Sender {
         self.octets += (len - rtp::HEADER) as u64;
     }
 
+    /// What the other side is sent.
+    pub(super) fn codec(&self) -> Codec {
+        self.codec
+    }
+
     /// The rate of our timestamps, in Hz.
     pub(super) fn clock(&self) -> u32 {
         self.codec.clock()
@@ -291,6 +391,11 @@ impl Sender {
             octets: self.octets as u32,
         }
     }
+}
+
+/// Whether a sequence number comes before another one.
+fn is_before(one: u16, other: u16) -> bool {
+    one != other && other.wrapping_sub(one) < 0x8000
 }
 
 /// Samples of the packets they ask for, in steps of 10 ms. Opus knows no packets of 30 and 50 ms.

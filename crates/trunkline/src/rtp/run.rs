@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::UdpSocket as StdSocket;
+use std::net::{SocketAddr, UdpSocket as StdSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -74,6 +74,20 @@ struct Take {
     item: u32,
     file: String,
     lost_chunks: u32,
+}
+
+impl Leg {
+    fn send(&mut self, packet: &[u8], to: SocketAddr, now: Instant) {
+        send_rtp(&self.rtp, &mut self.bad_line, packet, to, now);
+    }
+}
+
+fn send_rtp(rtp: &UdpSocket, line: &mut Option<Box<BadLine>>, packet: &[u8], to: SocketAddr, now: Instant) {
+    match line {
+        // A full socket buffer loses this packet as a network would.
+        None => drop(rtp.send_to(packet, to)),
+        Some(line) => line.take(packet, to, now),
+    }
 }
 
 impl Loop {
@@ -171,10 +185,14 @@ impl Loop {
                 session.deaf(!ear);
                 leg.session = Some(session);
                 self.pacer.insert(key);
+                self.pair(key);
             }
             Command::Update { id, negotiated } => {
                 if let Some(session) = self.session(id) {
                     session.update(negotiated, now);
+                }
+                if let Some(key) = self.by_id.get(&id).copied() {
+                    self.pair(key);
                 }
             }
             Command::Play { id, item, clip } => {
@@ -259,6 +277,9 @@ impl Loop {
 
     fn join(&mut self, one: usize, other: usize) {
         for (key, peer) in [(one, other), (other, one)] {
+            if self.legs.get(key).is_some_and(|leg| leg.peer != Some(peer)) {
+                self.part(key);
+            }
             if let Some(leg) = self.legs.get_mut(key) {
                 leg.peer = Some(peer);
                 if let Some(session) = leg.session.as_deref_mut() {
@@ -266,16 +287,29 @@ impl Loop {
                 }
             }
         }
+        self.pair(one);
+    }
+
+    /// Lets packets of a joined leg and of its peer go through as they are, where they can.
+    fn pair(&mut self, key: usize) {
+        let peer = self.legs.get(key).and_then(|leg| leg.peer).filter(|peer| *peer != key);
+        let Some((one, other)) = peer.and_then(|peer| self.legs.get2_mut(key, peer)) else { return };
+        if let (Some(one), Some(other)) = (one.session.as_deref_mut(), other.session.as_deref_mut()) {
+            one.pair(other);
+        }
     }
 
     /// Lets the other side of a joined leg hear nothing any more.
     fn part(&mut self, key: usize) {
-        let peer = self.legs.get_mut(key).and_then(|leg| leg.peer.take());
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        leg.session.as_deref_mut().into_iter().for_each(Session::unpair);
+        let peer = leg.peer.take();
         let Some(peer) = peer.and_then(|peer| self.legs.get_mut(peer)) else { return };
         if peer.peer == Some(key) {
             peer.peer = None;
             if let Some(session) = peer.session.as_deref_mut() {
                 session.live(false);
+                session.unpair();
             }
         }
     }
@@ -308,7 +342,16 @@ impl Loop {
     }
 
     fn receive(&mut self, token: usize, now: Instant) {
-        let Some(leg) = self.legs.get_mut(token / 2) else { return };
+        let key = token / 2;
+        let Some(peer) = self.legs.get(key).map(|leg| leg.peer.filter(|peer| *peer != key)) else { return };
+        let both = peer.and_then(|peer| self.legs.get2_mut(key, peer));
+        let (leg, mut peer) = match both.map(|(leg, peer)| (leg, Some(peer))) {
+            Some(both) => both,
+            None => match self.legs.get_mut(key) {
+                Some(leg) => (leg, None),
+                None => return,
+            },
+        };
         let is_rtp = token.is_multiple_of(2);
         let socket = if is_rtp { &leg.rtp } else { &leg.rtcp };
         for _ in 0..BURST {
@@ -316,9 +359,14 @@ impl Loop {
                 Ok((n, from)) => {
                     let Some(session) = leg.session.as_deref_mut() else { continue };
                     let packet = self.packet.get(..n).unwrap_or_default();
-                    match is_rtp {
-                        true => session.handle_rtp(packet, from, now),
-                        false => session.handle_rtcp(packet, from, now),
+                    if !is_rtp {
+                        session.handle_rtcp(packet, from, now);
+                    } else if let Some(relayed) = session.handle_rtp(packet, from, now)
+                        && let Some(peer) = peer.as_deref_mut()
+                        && let Some(session) = peer.session.as_deref_mut()
+                        && let Some(send) = session.forward(relayed, &mut self.out)
+                    {
+                        peer.send(self.out.get(..send.len).unwrap_or_default(), send.to, now);
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
@@ -339,17 +387,13 @@ impl Loop {
                 let mut packet = session.tick(now, out);
                 while let Some(send) = packet {
                     let packet_bytes = out.get(..send.len).unwrap_or_default();
-                    match &mut leg.bad_line {
-                        // A full socket buffer loses this packet as a network would.
-                        None => drop(leg.rtp.send_to(packet_bytes, send.to)),
-                        Some(line) => line.take(packet_bytes, send.to, now),
-                    }
+                    send_rtp(&leg.rtp, &mut leg.bad_line, packet_bytes, send.to, now);
                     packet = session.more(out);
                 }
                 if let Some(ear) = leg.ear.as_deref_mut() {
                     ear.listen(session.heard());
                 }
-                if leg.peer.is_some() {
+                if leg.peer.is_some() && session.is_playing_out() {
                     heard.extend_from_slice(session.heard());
                 }
             }
