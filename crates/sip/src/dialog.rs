@@ -25,8 +25,10 @@ pub struct Dialog {
     pub remote_target: String,
     /// Our Contact value.
     pub contact: String,
-    /// The path the dialog was made on.
+    /// The path the dialog was made on, or moved to.
     pub path: Path,
+    /// Whether requests go there whatever the other side's Contact says.
+    pub pinned: bool,
 }
 
 impl Dialog {
@@ -45,6 +47,7 @@ impl Dialog {
             remote_target: target(answer).or(request.request_uri())?.to_owned(),
             contact: request.header(Name::Contact)?.to_owned(),
             path,
+            pinned: false,
         })
     }
 
@@ -64,6 +67,7 @@ impl Dialog {
             remote_target: target(invite).unwrap_or(from.uri).to_owned(),
             contact,
             path,
+            pinned: false,
         })
     }
 
@@ -94,6 +98,13 @@ impl Dialog {
     /// Takes in where a re-INVITE or UPDATE moved the other side to.
     pub fn set_target(&mut self, target: String) {
         self.remote_target = target;
+    }
+
+    /// Goes on along another path, where our Contact is another too.
+    pub fn move_to(&mut self, path: Path) {
+        let user = NameAddr::parse(&self.contact).ok().and_then(|own| own.sip_uri().ok()?.user);
+        self.contact = contact(user, &path);
+        self.path = path;
     }
 
     /// The URI the next request is sent to, which digest covers too.
@@ -136,9 +147,12 @@ impl Dialog {
     }
 
     /// Where the next request goes: to the first Route or the remote target if its host is a literal address,
-    /// otherwise where the dialog was made. An open connection to that host is used again, since the port in a
+    /// otherwise where the dialog was made, as always where that is `pinned`. An open connection to that host is used again, since the port in a
     /// Contact is seldom the one the other side connected from.
     pub fn next_hop(&self, is_open: impl Fn(&Path) -> bool) -> Path {
+        if self.pinned {
+            return self.path;
+        }
         let first = self.route_set.first().and_then(|route| NameAddr::parse(route).ok());
         let hop = first.map_or(self.remote_target.as_str(), |route| route.uri);
         let Some((uri, remote)) = Uri::parse(hop).ok().and_then(|uri| Some((uri, uri.socket_addr()?))) else {

@@ -32,6 +32,7 @@ mod method;
 mod name_addr;
 mod params;
 mod reason;
+mod refusal;
 mod register;
 mod replaces;
 mod sabotage;
@@ -43,7 +44,7 @@ mod via;
 pub use builder::Builder;
 pub use check::Fault;
 pub use endpoint::{
-    By, Config, Ended, Endpoint, Event, Failure, FailureKind, Input, Invite, LegId, Output, Outside,
+    Asking, By, Config, Ended, Endpoint, Event, Failure, FailureKind, Input, Invite, LegId, Output, Outside,
     Refresher, Reliable, RequestId, Saved, SessionTimer, Stats,
 };
 pub use error::{Error, ParseError};
@@ -54,6 +55,7 @@ pub use method::Method;
 pub use name_addr::NameAddr;
 pub use params::Params;
 pub use reason::{Reason, ReasonProtocol};
+pub use refusal::Refusal;
 pub use register::{Registrar, Registration, RegistrationState, Trouble};
 pub use replaces::Replaces;
 pub use uri::{Host, Uri};

@@ -28,6 +28,10 @@ pub struct Config {
     pub reliable: Reliable,
     /// The session timer asked of callers (RFC 4028). Without one, what a caller asks for is still done.
     pub session_timer: Option<SessionTimer>,
+    /// Whether the driver decides about INVITE outside dialogs and REGISTER: both become
+    /// [`Event::Request`](crate::Event::Request) and nothing is kept of them before. If not, an INVITE becomes a leg
+    /// at once and REGISTER is refused.
+    pub asks: bool,
 }
 
 /// Whether provisional responses are to be acknowledged (RFC 3262).
@@ -82,6 +86,7 @@ impl Default for Config {
             max_datagram: Some(1300),
             reliable: Reliable::Off,
             session_timer: None,
+            asks: false,
         }
     }
 }

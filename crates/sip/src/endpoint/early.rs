@@ -63,8 +63,9 @@ impl Endpoint {
             return None;
         }
         let transaction = &self.clients.get(&key)?.transaction;
-        let dialog =
-            Dialog::from_answer(&View::parse(transaction.request()).ok()?, view, transaction.path())?;
+        let request = View::parse(transaction.request()).ok()?;
+        let mut dialog = Dialog::from_answer(&request, view, transaction.path())?;
+        dialog.pinned = calling.invite.guarded;
         let usage = Usage { described: calling.invite.body.clone().into(), ..Usage::new(dialog) };
         calling.forks.push(Early { usage, rseq: None });
         calling.forks.last_mut()

@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use crate::message::Message;
 use crate::reason::Reason;
-use crate::{LegId, Path, Replaces, RequestId};
+use crate::{Asking, LegId, Path, Replaces, RequestId};
 
 /// What the driver tells the endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,29 @@ pub enum Output {
 /// What happened to a leg, or to a request outside dialogs.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// An INVITE outside a dialog; 100 was sent.
+    /// An INVITE outside a dialog or a REGISTER, where [`Config::asks`](crate::Config::asks) is set; nothing was sent
+    /// or kept. [`admit`](crate::Endpoint::admit) or [`reply`](crate::Endpoint::reply), an INVITE at once; or drop it.
+    Request {
+        /// What to decide about.
+        asking: Asking,
+        /// The request.
+        request: Message,
+        /// Where it came from.
+        path: Path,
+    },
+    /// A request in the dialog of a guarded leg came over another flow than the leg's; nothing was sent or kept.
+    /// [`admit`](crate::Endpoint::admit) it if its sender proves who it is, else [`reply`](crate::Endpoint::reply).
+    Stranger {
+        /// What to decide about.
+        asking: Asking,
+        /// The leg whose dialog it names.
+        leg: LegId,
+        /// The request.
+        request: Message,
+        /// Where it came from.
+        path: Path,
+    },
+    /// An INVITE outside a dialog, where [`Config::asks`](crate::Config::asks) is not set; 100 was sent.
     Incoming {
         /// The new leg.
         leg: LegId,

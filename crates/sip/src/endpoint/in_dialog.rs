@@ -10,13 +10,15 @@ use super::leg::{Carrier, LegId, Offer, State, Unacked, Usage};
 use super::reply::{Reply, phrase};
 use super::session_timer::Asked;
 use super::transactions::ServerKey;
-use super::uas::{Refusal, check_extensions, check_offer, not_allowed};
+use super::uas::{check_offer, not_allowed};
+use crate::Path;
 use crate::dialog;
 use crate::error::Error;
 use crate::header::Name;
 use crate::message::View;
 use crate::method::Method;
 use crate::reason::Reason;
+use crate::refusal::Refusal;
 use crate::sabotage::{Part, broken};
 use crate::transaction::Kind;
 
@@ -27,6 +29,7 @@ impl Endpoint {
         &mut self,
         view: &View<'_>,
         tag: &str,
+        path: Path,
         key: ServerKey,
         reply: Reply,
         now: Instant,
@@ -43,6 +46,22 @@ impl Endpoint {
                 _ => self.stats.absorbed += 1,
             };
         };
+        match self.is_stranger(leg, path) {
+            true => self.ask(view, path, key, reply, Some(leg)),
+            false => self.on_leg_request(leg, method, view, key, reply, now),
+        }
+    }
+
+    /// Carries out a request within the dialog of a leg.
+    pub(super) fn on_leg_request(
+        &mut self,
+        leg: LegId,
+        method: Method<'_>,
+        view: &View<'_>,
+        key: ServerKey,
+        reply: Reply,
+        now: Instant,
+    ) {
         if let Err(refusal) = self.check_dialog_request(leg, method, view) {
             return self.answer_refusal(view, key, &reply, &refusal, now);
         }
@@ -85,7 +104,7 @@ impl Endpoint {
         let is_calling = matches!(self.legs.get(leg).map(|leg| &leg.state), Some(State::Calling(_)));
         // A call can always be ended.
         if method != Method::Bye {
-            check_extensions(view)?;
+            self.check_extensions(view)?;
         }
         match method {
             Method::Invite | Method::Update => self.check_renegotiation(leg, view),

@@ -60,6 +60,10 @@ pub struct Invite {
     pub session_timer: Option<SessionTimer>,
     /// Whether 18x are to be acknowledged (RFC 3262).
     pub reliable: Reliable,
+    /// Whether the callee's place is the flow `path`, as of a phone that registered over it, and not what its Contact
+    /// says: every request of the call goes there, and one that comes over another flow is carried out only when it
+    /// is [admitted](crate::Endpoint::admit) ([`Event::Stranger`](crate::Event::Stranger)).
+    pub guarded: bool,
 }
 
 impl Invite {
@@ -84,6 +88,7 @@ impl Invite {
             credentials: None,
             session_timer: None,
             reliable: Reliable::Supported,
+            guarded: false,
         }
     }
 }
@@ -93,6 +98,8 @@ pub struct Leg {
     pub call_id: String,
     /// Our tag in its dialog.
     pub tag: u64,
+    /// Whether its place is a flow, and requests from elsewhere are strangers.
+    pub guarded: bool,
     pub auth: Auth,
     pub state: State,
 }

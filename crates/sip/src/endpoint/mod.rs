@@ -5,10 +5,12 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+mod asking;
 mod auth;
 mod config;
 mod early;
 mod event;
+mod flow;
 mod hash;
 mod in_dialog;
 mod input;
@@ -29,6 +31,7 @@ mod uac;
 mod uas;
 mod within;
 
+pub use asking::Asking;
 pub use config::{Config, Refresher, Reliable, SessionTimer, Stats};
 pub use event::{By, Ended, Event, Failure, FailureKind, Input, Output};
 pub use leg::{Invite, LegId};
@@ -54,12 +57,21 @@ use transactions::{Client, ClientKey, Purpose, ServerId, Servers};
 /// The methods a dialog or a caller may use with us.
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
 
+/// The same and REGISTER, for an endpoint whose driver takes it.
+const ALLOW_ASKING: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER";
+
+/// The extensions we have.
+const SUPPORTED: &str = "100rel, timer";
+
+/// Those of an endpoint that takes registrations, whose driver carries out Replaces.
+const SUPPORTED_ASKING: &str = "100rel, outbound, path, replaces, timer";
+
 /// The one body we read as an offer or an answer.
 const SDP: &str = "application/sdp";
 
 /// The user agent: every leg, dialog and transaction of one signalling loop.
 ///
-/// Requests outside dialogs other than INVITE are answered without keeping anything, so they cannot fill a table
+/// Requests outside dialogs other than INVITE (and REGISTER, where [`Config::asks`] is set) are answered without keeping anything, so they cannot fill a table
 /// (RFC 3261 section 8.2.7).
 pub struct Endpoint {
     config: Config,

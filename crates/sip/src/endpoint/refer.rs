@@ -6,7 +6,6 @@ use super::event::Event;
 use super::leg::{Established, LegId, State};
 use super::reply::{Reply, phrase};
 use super::transactions::{ClientKey, ServerId, ServerKey};
-use super::uas::Refusal;
 use super::within::Request;
 use super::{Endpoint, check_text};
 use crate::Replaces;
@@ -16,6 +15,7 @@ use crate::lex;
 use crate::message::View;
 use crate::method::Method;
 use crate::name_addr::NameAddr;
+use crate::refusal::Refusal;
 use crate::transaction::Kind;
 use crate::uri::Uri;
 

@@ -8,17 +8,26 @@ use super::event::{By, Event};
 use super::leg::{Carrier, Incoming, LegId, Offer, State, Unacked};
 use super::reply::{Reply, phrase};
 use super::transactions::ServerKey;
-use super::uas::{Refusal, check_offer};
-use super::{ALLOW, Endpoint, Reliable, SDP};
+use super::uas::{RESERVED, check_offer};
+use super::{ALLOW, Endpoint, Reliable, SDP, check_headers};
+use crate::Path;
 use crate::error::Error;
 use crate::header::Name;
 use crate::message::View;
 use crate::method::Method;
+use crate::refusal::Refusal;
 use crate::sabotage::{Part, broken};
 use crate::transaction::Kind;
 
 /// The most 18x that wait for the PRACK of one before them.
 const MAX_WAITING: usize = 8;
+
+/// An 18x to be sent.
+struct Ringing {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+}
 
 /// The 18x to one incoming call (RFC 3262 section 3).
 pub struct Reliably {
@@ -29,7 +38,7 @@ pub struct Reliably {
     rseq: u32,
     /// The one on its way, and whether it has a body.
     unacked: Option<(Unacked, bool)>,
-    waiting: VecDeque<(u16, Bytes)>,
+    waiting: VecDeque<Ringing>,
     /// A 2xx that may not go before the PRACK of an answer.
     held: Option<Vec<u8>>,
 }
@@ -57,6 +66,11 @@ impl Reliably {
 
     pub fn deadline(&self) -> Option<Instant> {
         self.unacked.as_ref().map(|(unacked, _)| unacked.deadline())
+    }
+
+    /// What is still sent goes along `path`.
+    pub fn move_to(&mut self, path: Path) {
+        self.unacked.iter_mut().for_each(|(unacked, _)| unacked.path = path);
     }
 
     /// Whether a 2xx was given that waits.
@@ -95,23 +109,41 @@ impl Endpoint {
         body: Option<Vec<u8>>,
         now: Instant,
     ) -> Result<(), Error> {
+        self.ring_with(leg, status, &[], body, now)
+    }
+
+    /// As [`Self::ring`], with further header fields.
+    ///
+    /// # Errors
+    /// As [`Self::ring`]; or a header would break its line or is one the stack writes.
+    pub fn ring_with(
+        &mut self,
+        leg: LegId,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+        now: Instant,
+    ) -> Result<(), Error> {
         if !(180..=183).contains(&status) {
             return Err(Error::BadStatus(status));
         }
-        let body = Bytes::from(body.unwrap_or_default());
+        check_headers(headers.iter().copied(), RESERVED)?;
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let ringing = Ringing { status, headers, body: body.unwrap_or_default().into() };
         let Incoming { reliably, .. } = self.incoming_mut(leg)?;
         if reliably.wanted && reliably.unacked.is_some() {
             if reliably.waiting.len() >= MAX_WAITING {
                 return Err(Error::WrongState);
             }
-            reliably.waiting.push_back((status, body));
+            reliably.waiting.push_back(ringing);
             return Ok(());
         }
-        self.send_ringing(leg, status, body, now);
+        self.send_ringing(leg, ringing, now);
         Ok(())
     }
 
-    fn send_ringing(&mut self, leg: LegId, status: u16, body: Bytes, now: Instant) {
+    fn send_ringing(&mut self, leg: LegId, ringing: Ringing, now: Instant) {
+        let Ringing { status, headers, body } = ringing;
         let Ok(Incoming { reply, usage, reliably, .. }) = self.incoming(leg) else { return };
         let mut builder = self
             .response(reply, status, phrase(status))
@@ -121,6 +153,7 @@ impl Endpoint {
         if wanted {
             builder = builder.header("Require", "100rel").header("RSeq", &number.to_string());
         }
+        builder = headers.iter().fold(builder, |builder, (name, value)| builder.header(name, value));
         let response = builder.body(SDP, &body);
         let timing = self.timing;
         let Ok(Incoming { server, reliably, usage, .. }) = self.incoming_mut(leg) else { return };
@@ -217,8 +250,8 @@ impl Endpoint {
         if let Some(body) = reliably.held.take() {
             return self.accept_now(leg, body, now);
         }
-        if let Some((status, body)) = reliably.waiting.pop_front() {
-            self.send_ringing(leg, status, body, now);
+        if let Some(ringing) = reliably.waiting.pop_front() {
+            self.send_ringing(leg, ringing, now);
         }
     }
 

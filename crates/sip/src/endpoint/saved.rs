@@ -143,6 +143,7 @@ impl Endpoint {
             acks: Vec::new(),
             lost: Vec::new(),
             orphan: Some(Box::new(orphan)),
+            pinned: false,
         };
         self.clients.insert(key, Client { transaction, purpose, over_udp: None });
         self.cancel_invite(key, reason, now);
@@ -190,6 +191,7 @@ fn read(saved: &Saved) -> Result<Dialog, Error> {
         remote_target: remote_target.clone(),
         contact: dialog::contact(None, &saved.path),
         path: saved.path,
+        pinned: false,
     })
 }
 

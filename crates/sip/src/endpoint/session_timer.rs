@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 use super::config::{Refresher, SessionTimer};
 use super::early::lists;
 use super::leg::{LegId, State};
-use super::uas::Refusal;
 use super::{Endpoint, Method};
 use crate::header::Name;
 use crate::lex;
 use crate::message::View;
 use crate::params::Params;
+use crate::refusal::Refusal;
 use crate::sabotage::{Part, broken};
 
 /// The shortest Min-SE (RFC 4028 section 5), in seconds.

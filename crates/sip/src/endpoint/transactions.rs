@@ -65,6 +65,8 @@ pub enum Purpose {
         lost: Vec<Dialog>,
         /// It is the INVITE of an endpoint that is no more.
         orphan: Option<Box<Orphan>>,
+        /// The callee is where its path leads, whatever its Contact says.
+        pinned: bool,
     },
     /// A re-INVITE in a dialog, which is kept for the ACK.
     Reinvite { leg: LegId, request: Box<Request>, dialog: Box<Dialog>, ack: Option<Ack> },

@@ -85,8 +85,9 @@ impl Endpoint {
             trouble: String::new(),
             forks: Vec::new(),
         };
+        let guarded = calling.invite.guarded;
         let state = State::Calling(Box::new(calling));
-        let leg = self.legs.insert(Leg { call_id, tag, auth, state });
+        let leg = self.legs.insert(Leg { call_id, tag, guarded, auth, state });
         self.send_invite(leg, now);
         Ok(leg)
     }
@@ -103,8 +104,8 @@ impl Endpoint {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Some(request) = write_invite(leg, &cnonce, &self.config.user_agent) else { return };
         let State::Calling(calling) = &leg.state else { return };
-        let (key, path) = (calling.transaction, calling.invite.path);
-        let purpose = Purpose::Invite { leg: id, acks: Vec::new(), lost: Vec::new(), orphan: None };
+        let (key, path, pinned) = (calling.transaction, calling.invite.path, leg.guarded);
+        let purpose = Purpose::Invite { leg: id, acks: Vec::new(), lost: Vec::new(), orphan: None, pinned };
         self.start_client(key, Kind::Invite, path, request, purpose, now);
     }
 
@@ -117,7 +118,10 @@ impl Endpoint {
         purpose: Purpose,
         now: Instant,
     ) {
-        let (path, request, over_udp) = self.by_size(path, request, now);
+        let (path, request, over_udp) = match self.is_pinned(&purpose) {
+            true => (path, request, None),
+            false => self.by_size(path, request, now),
+        };
         let transaction = ClientTransaction::new(kind, path, request.clone(), &self.timing, now);
         self.clients.insert(key, Client { transaction, purpose, over_udp });
         self.arm_client(key);
@@ -156,7 +160,7 @@ impl Endpoint {
     /// ACKs a 2xx, again if it came before. The first makes the dialog; what another branch of a fork answers is
     /// hung up at once.
     pub(super) fn on_answer(&mut self, leg: LegId, key: ClientKey, view: &View<'_>, now: Instant) {
-        let Some(Client { transaction, purpose: Purpose::Invite { acks, lost, orphan, .. }, .. }) =
+        let Some(Client { transaction, purpose: Purpose::Invite { acks, lost, orphan, pinned, .. }, .. }) =
             self.clients.get_mut(&key)
         else {
             return;
@@ -178,6 +182,7 @@ impl Endpoint {
             self.stats.absorbed += 1;
             return;
         };
+        dialog.pinned = *pinned;
         let cseq = dialog.local_cseq;
         let ack_path = dialog.next_hop(|path| self.streams.contains_key(path));
         let via = dialog::via(&ack_path, &ClientKey { branch: self.rng.next_u64(), cancel: false }.branch());
@@ -468,7 +473,7 @@ fn check_invite(invite: &Invite) -> Result<(), Error> {
 }
 
 fn write_invite(leg: &mut Leg, cnonce: &str, user_agent: &str) -> Option<Bytes> {
-    let Leg { call_id, tag, auth, state: State::Calling(calling) } = leg else { return None };
+    let Leg { call_id, tag, auth, state: State::Calling(calling), .. } = leg else { return None };
     let Calling { invite, cseq, transaction, .. } = &**calling;
     let caller = dialog::caller(invite.from_display.as_deref(), &invite.from_uri);
     let mut builder = Builder::request("INVITE", &invite.request_uri)

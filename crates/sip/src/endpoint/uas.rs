@@ -12,7 +12,7 @@ use super::reliable::Reliably;
 use super::reply::{Reply, phrase};
 use super::session_timer::Asked;
 use super::transactions::{ServerId, ServerKey};
-use super::{ALLOW, Endpoint, SDP, check_headers};
+use super::{ALLOW, ALLOW_ASKING, Endpoint, SDP, SUPPORTED, SUPPORTED_ASKING, check_headers};
 use crate::Path;
 use crate::builder::Builder;
 use crate::dialog::{self, Dialog};
@@ -22,12 +22,13 @@ use crate::lex;
 use crate::message::{Message, View};
 use crate::method::Method;
 use crate::reason::{Reason, ReasonProtocol};
+use crate::refusal::Refusal;
 use crate::sabotage::{Part, broken};
 use crate::transaction::{Kind, ServerTransaction};
 use crate::via::Via;
 
 /// Header fields of a response that only the stack writes.
-const RESERVED: &[Name] = &[
+pub const RESERVED: &[Name] = &[
     Name::CSeq,
     Name::CallId,
     Name::ContentEncoding,
@@ -39,26 +40,6 @@ const RESERVED: &[Name] = &[
     Name::To,
     Name::Via,
 ];
-
-/// The extensions we have.
-const SUPPORTED: &str = "100rel, timer";
-
-/// A refusal the stack gives by itself.
-pub struct Refusal {
-    pub status: u16,
-    headers: Vec<(&'static str, String)>,
-}
-
-impl Refusal {
-    pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new() }
-    }
-
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-}
 
 impl Endpoint {
     pub(super) fn on_request(&mut self, view: &View<'_>, path: Path, reply: Reply, now: Instant) {
@@ -78,8 +59,9 @@ impl Endpoint {
         let tag = view.to().and_then(|to| to.tag());
         match (method, tag) {
             (Method::Cancel, _) => self.on_cancel(view, &via, &reply, now),
-            (_, Some(tag)) => self.on_dialog_request(view, tag, key, reply, now),
+            (_, Some(tag)) => self.on_dialog_request(view, tag, path, key, reply, now),
             (Method::Invite, None) => self.on_invite(view, path, key, reply, now),
+            (Method::Register, None) if self.config.asks => self.on_register(view, path, key, reply),
             (_, None) => self.on_stateless_request(view, method, &reply),
         }
     }
@@ -97,7 +79,7 @@ impl Endpoint {
     /// Answers a request outside dialogs, keeping nothing of it.
     fn on_stateless_request(&mut self, view: &View<'_>, method: Method<'_>, reply: &Reply) {
         let refusal = match method {
-            Method::Options => check_extensions(view),
+            Method::Options => self.check_extensions(view),
             Method::Bye | Method::Info | Method::Update | Method::Prack | Method::Notify => {
                 Err(Refusal::new(481))
             }
@@ -116,46 +98,85 @@ impl Endpoint {
     /// What OPTIONS is answered with (RFC 3261 section 11.2).
     pub(super) fn capabilities(&self, reply: &Reply) -> Bytes {
         self.response(reply, 200, phrase(200))
-            .header("Allow", ALLOW)
+            .header("Allow", if self.config.asks { ALLOW_ASKING } else { ALLOW })
             .header("Accept", SDP)
             .header("Accept-Encoding", "identity")
-            .header("Supported", SUPPORTED)
+            .header("Supported", self.supported())
             .end()
     }
 
-    fn on_invite(&mut self, view: &View<'_>, path: Path, key: ServerKey, reply: Reply, now: Instant) {
-        let comes_back = self.servers.is_merged(view) || self.is_looped(view);
-        let checked = if comes_back { Err(Refusal::new(482)) } else { check_extensions(view) };
-        let asked = Asked::of(view);
-        let checked = checked.and_then(|()| check_offer(view)).and_then(|()| asked.check(self.min_se_s()));
-        let tag = self.rng.next_u64();
-        let reliably = checked.and_then(|()| Reliably::new(view, self.config.reliable, tag));
-        let reliably = match reliably {
-            Ok(reliably) => reliably,
-            Err(refusal) => return self.refuse(view, &reply, refusal),
-        };
-        if self.legs.len() >= self.config.max_legs || self.is_full() {
-            return self.refuse(view, &reply, Refusal::new(503).with("Retry-After", "5"));
+    fn supported(&self) -> &'static str {
+        if self.config.asks { SUPPORTED_ASKING } else { SUPPORTED }
+    }
+
+    fn on_register(&mut self, view: &View<'_>, path: Path, key: ServerKey, reply: Reply) {
+        match self.check_extensions(view) {
+            Ok(()) => self.ask(view, path, key, reply, None),
+            Err(refusal) => self.refuse(view, &reply, refusal),
         }
+    }
+
+    fn on_invite(&mut self, view: &View<'_>, path: Path, key: ServerKey, reply: Reply, now: Instant) {
+        if let Err(refusal) = self.check_invite(view) {
+            return self.refuse(view, &reply, refusal);
+        }
+        if self.config.asks {
+            return self.ask(view, path, key, reply, None);
+        }
+        let Ok(request) = Message::parse(Bytes::copy_from_slice(view.as_bytes())) else { return };
+        if let Ok(leg) = self.begin_incoming(view, path, key, reply, false, now) {
+            self.emit(Event::Incoming { leg, request, path });
+        }
+    }
+
+    /// Whether an INVITE outside dialogs is one we can take.
+    fn check_invite(&self, view: &View<'_>) -> Result<(), Refusal> {
+        if self.servers.is_merged(view) || self.is_looped(view) {
+            return Err(Refusal::new(482));
+        }
+        self.check_extensions(view)?;
+        check_offer(view)?;
+        Asked::of(view).check(self.min_se_s())?;
+        Reliably::new(view, self.config.reliable, 0).map(drop)
+    }
+
+    /// Makes a leg of an INVITE that was checked, or refuses it where there is no room.
+    pub(super) fn begin_incoming(
+        &mut self,
+        view: &View<'_>,
+        path: Path,
+        key: ServerKey,
+        reply: Reply,
+        guarded: bool,
+        now: Instant,
+    ) -> Result<LegId, Error> {
+        let is_crowded = self.legs.len() >= self.config.max_legs;
+        if is_crowded || self.is_full() {
+            self.refuse(view, &reply, Refusal::new(503).with("Retry-After", "5"));
+            return Err(if is_crowded { Error::TooManyLegs } else { Error::TooManyTransactions });
+        }
+        let tag = self.rng.next_u64();
         let contact = dialog::contact(dialog::called_user(view), &path);
         let dialog = Dialog::from_invite(view, &tag_text(tag), contact, path);
-        let message = Message::parse(Bytes::copy_from_slice(view.as_bytes()));
-        let (Some(dialog), Ok(request), Some(cseq)) = (dialog, message, view.cseq()) else {
-            return self.refuse(view, &reply, Refusal::new(400));
+        let reliably = Reliably::new(view, self.config.reliable, tag);
+        let (Some(dialog), Ok(reliably), Some(cseq)) = (dialog, reliably, view.cseq()) else {
+            self.refuse(view, &reply, Refusal::new(400));
+            return Err(Error::WrongState);
         };
         let server = self.start_server(view, key, Kind::Invite, &reply);
         self.respond(server, 100, reply.response(100, phrase(100)).end(), now);
         let call_id = dialog.call_id.clone();
         let reply = reply.with_tag(view, &tag_text(tag));
-        let mut usage = Usage::new(dialog);
+        let mut usage = Usage::new(Dialog { pinned: guarded, ..dialog });
         learn_allow(&mut usage, view);
+        let asked = Asked::of(view);
         let incoming = Incoming { server, reply, usage, cseq: cseq.number, reliably, asked };
         let state = State::Incoming(Box::new(incoming));
-        let leg = self.legs.insert(Leg { call_id, tag, auth: Auth::default(), state });
+        let leg = self.legs.insert(Leg { call_id, tag, guarded, auth: Auth::default(), state });
         if let Some(server) = self.servers.get_mut(server) {
             server.leg = Some(leg);
         }
-        self.emit(Event::Incoming { leg, request, path });
+        Ok(leg)
     }
 
     /// Whether an INVITE of ours came back to us as it went out (RFC 3261 section 16.3).
@@ -355,6 +376,21 @@ impl Endpoint {
         self.send(reply.path, response);
     }
 
+    /// Refuses what has come too far, and extensions a request insists on that we have not. A gateway starts new
+    /// calls from incoming ones, so it counts hops as a proxy does (RFC 7332).
+    pub(super) fn check_extensions(&self, view: &View<'_>) -> Result<(), Refusal> {
+        if view.header(Name::MaxForwards).is_some_and(|hops| hops.parse() == Ok(0)) {
+            return Err(Refusal::new(483));
+        }
+        let known = self.supported();
+        let is_known = |option: &str| lex::values(known).any(|known| known.eq_ignore_ascii_case(option));
+        let required: Vec<&str> = view.values(Name::Require).filter(|option| !is_known(option)).collect();
+        match required.is_empty() {
+            true => Ok(()),
+            false => Err(Refusal::new(420).with("Unsupported", required.join(", "))),
+        }
+    }
+
     pub(super) fn refusal(&self, reply: &Reply, refusal: &Refusal) -> Bytes {
         let builder = self.response(reply, refusal.status, phrase(refusal.status));
         refusal.headers.iter().fold(builder, |builder, (name, value)| builder.header(name, value)).end()
@@ -366,7 +402,7 @@ impl Endpoint {
 
     /// A To tag that is the same for each copy of a request, though nothing of it is kept
     /// (RFC 3261 section 8.2.7).
-    fn stateless_tag(&self, view: &View<'_>) -> String {
+    pub(super) fn stateless_tag(&self, view: &View<'_>) -> String {
         let mut hash = Sha256::new().chain_update(self.tag_key);
         for name in [Name::Via, Name::CallId, Name::From, Name::CSeq] {
             hash.update(view.header(name).unwrap_or_default());
@@ -382,20 +418,6 @@ pub fn not_allowed(method: Method<'_>) -> Refusal {
         Method::Subscribe => Refusal::new(489).with("Allow-Events", ""),
         Method::Other(_) => Refusal::new(501).with("Allow", ALLOW),
         _ => Refusal::new(405).with("Allow", ALLOW),
-    }
-}
-
-/// Refuses what has come too far, and extensions a request insists on that we have not. A gateway starts new calls
-/// from incoming ones, so it counts hops as a proxy does (RFC 7332).
-pub fn check_extensions(view: &View<'_>) -> Result<(), Refusal> {
-    if view.header(Name::MaxForwards).is_some_and(|hops| hops.parse() == Ok(0)) {
-        return Err(Refusal::new(483));
-    }
-    let is_known = |option: &str| lex::values(SUPPORTED).any(|known| known.eq_ignore_ascii_case(option));
-    let required: Vec<&str> = view.values(Name::Require).filter(|option| !is_known(option)).collect();
-    match required.is_empty() {
-        true => Ok(()),
-        false => Err(Refusal::new(420).with("Unsupported", required.join(", "))),
     }
 }
 

@@ -143,6 +143,10 @@ impl Endpoint {
     /// Acknowledges a 2xx to our re-INVITE, again if it came before.
     pub(super) fn on_reinvite_answer(&mut self, key: ClientKey, view: &View<'_>, now: Instant) {
         let branch = ClientKey { branch: self.rng.next_u64(), cancel: false }.branch();
+        let flow = self.clients.get(&key).and_then(|client| match &client.purpose {
+            Purpose::Reinvite { leg, dialog, .. } if dialog.pinned => self.path_of(*leg),
+            _ => None,
+        });
         let Some(Client { transaction, purpose: Purpose::Reinvite { leg, dialog, ack, .. }, .. }) =
             self.clients.get_mut(&key)
         else {
@@ -159,6 +163,7 @@ impl Endpoint {
         if let Some(target) = dialog::target(view) {
             target.clone_into(&mut dialog.remote_target);
         }
+        dialog.path = flow.unwrap_or(dialog.path);
         let path = dialog.next_hop(|path| self.streams.contains_key(path));
         let Ok(request) = View::parse(transaction.request()) else { return };
         let bytes = dialog

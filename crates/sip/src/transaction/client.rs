@@ -69,6 +69,11 @@ impl ClientTransaction {
         self.path
     }
 
+    /// What is still sent goes along `path`.
+    pub fn move_to(&mut self, path: Path) {
+        self.path = path;
+    }
+
     pub fn request(&self) -> &Bytes {
         &self.request
     }

@@ -52,6 +52,11 @@ impl ServerTransaction {
         self.path
     }
 
+    /// What is still sent goes along `path`.
+    pub fn move_to(&mut self, path: Path) {
+        self.path = path;
+    }
+
     /// Whether no final response was given yet.
     pub fn is_pending(&self) -> bool {
         self.state == State::Proceeding

@@ -21,6 +21,7 @@ impl Loop {
                 let _ = self.parts.endpoint.sip().reject(*leg, 404, &[], now);
                 return;
             }
+            sip::Event::Request { .. } | sip::Event::Stranger { .. } => return,
             sip::Event::Response { .. } => {
                 if let sip::Event::Response { id, result, trouble } = event
                     && let Some(reply) = self.asked.remove(&id)
@@ -86,6 +87,8 @@ impl Loop {
             | sip::Event::Reoffered { .. }
             | sip::Event::ReferProgress { .. }
             | sip::Event::Incoming { .. }
+            | sip::Event::Request { .. }
+            | sip::Event::Stranger { .. }
             | sip::Event::Response { .. }
             | sip::Event::SavedEnded { .. } => {}
         }

@@ -1,7 +1,9 @@
 //! The endpoint as its users and peers see it: whole messages in, whole messages and events out.
 
+mod asking;
 mod calls;
 mod features;
+mod guarded;
 mod hostile;
 mod in_dialog;
 mod lossy;
@@ -48,6 +50,7 @@ fn invite() -> Invite {
         credentials: None,
         session_timer: None,
         reliable: crate::Reliable::Off,
+        guarded: false,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The 49 messages of RFC 4475 section 3.
 
-use super::super::{Event, Input};
+use super::super::{Config, Event, Input};
 use super::{Bench, path};
 use crate::message::View;
+use crate::method::Method;
 
 /// What becomes of a message.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -116,4 +117,23 @@ fn details_come_out_as_meant() {
     let view = View::parse(bytes("semiuri")).unwrap();
     let uri = crate::Uri::parse(view.request_uri().unwrap()).unwrap();
     assert_eq!(uri.user, Some("user;par=u%40example.net"));
+}
+
+/// Where the driver is asked, it is asked about every call and every REGISTER that would have been refused as such.
+#[test]
+fn each_message_meets_its_fate_where_the_driver_decides() {
+    for (name, fate, why, bytes) in MESSAGES {
+        let mut bench = Bench::with(Config { asks: true, ..Config::default() });
+        bench.endpoint.handle_input(Input::Datagram { path: path(), bytes }, bench.now);
+        let outputs = bench.outputs();
+        let is_register = View::parse(bytes).is_ok_and(|view| view.method() == Some(Method::Register));
+        let is_asked = *fate == Call || (*fate == Answered(405) && is_register);
+        match (outputs.statuses().as_slice(), outputs.events.as_slice()) {
+            ([], [Event::Request { .. }]) => assert!(is_asked, "{name}: {why}"),
+            ([status], []) => assert_eq!((Answered(*status), is_asked), (*fate, false), "{name}: {why}"),
+            ([], []) => assert!(matches!(fate, Absorbed | Unreadable), "{name}: {why}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        assert_eq!(bench.endpoint.stats().transactions, 0, "{name}");
+    }
 }
