@@ -12,6 +12,15 @@ pub enum Frame {
     Ping,
 }
 
+/// How far a stream has come.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Progress {
+    /// Messages and keep-alives that came whole so far.
+    pub whole: u64,
+    /// Whether a further message has begun.
+    pub begun: bool,
+}
+
 /// Cuts a stream into messages (RFC 3261 section 18.3).
 #[derive(Debug)]
 pub struct Framer {
@@ -21,12 +30,13 @@ pub struct Framer {
     /// The length of the first message, once its header is there.
     length: Option<usize>,
     max_message: usize,
+    whole: u64,
 }
 
 impl Framer {
     /// A framer for one connection that refuses messages over `max_message` bytes.
     pub fn new(max_message: usize) -> Self {
-        Self { buffer: BytesMut::new(), searched: 0, length: None, max_message }
+        Self { buffer: BytesMut::new(), searched: 0, length: None, max_message, whole: 0 }
     }
 
     /// Takes in the next bytes, however cut.
@@ -43,6 +53,7 @@ impl Framer {
             while self.buffer.starts_with(b"\r\n") || self.buffer.starts_with(b"\n") {
                 if self.buffer.starts_with(b"\r\n\r\n") {
                     let _ = self.buffer.split_to(4);
+                    self.whole += 1;
                     return Ok(Some(Frame::Ping));
                 }
                 // The second CRLF of a keep-alive may be on its way.
@@ -58,11 +69,18 @@ impl Framer {
             Some(length) if self.buffer.len() >= length => {
                 self.length = None;
                 self.searched = 0;
+                self.whole += 1;
                 Ok(Some(Frame::Message(self.buffer.split_to(length).freeze())))
             }
             None if self.buffer.len() > self.max_message => Err(ParseError::TooLarge),
             _ => Ok(None),
         }
+    }
+
+    /// How far the stream has come. Line ends between messages begin none.
+    pub fn progress(&self) -> Progress {
+        let begun = self.length.is_some() || self.buffer.iter().any(|byte| !b"\r\n".contains(byte));
+        Progress { whole: self.whole, begun }
     }
 
     fn find_length(&mut self) -> Result<Option<usize>, ParseError> {
@@ -118,6 +136,23 @@ mod tests {
             }
             assert_eq!(got, expected, "chunks of {size}");
             assert!(framer.buffer.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_has_begun_is_known() {
+        let mut framer = Framer::new(100);
+        for (bytes, whole, begun) in [
+            (&b"\r\n"[..], 0, false),
+            (b"\r\nO", 1, true),
+            (&A[1..], 2, false),
+            (b"\r\n", 2, false),
+            (&A[..A.len() - 1], 2, true),
+            (b"oS", 3, true),
+        ] {
+            framer.push(bytes);
+            frames(&mut framer).unwrap();
+            assert_eq!(framer.progress(), Progress { whole, begun }, "{}", bytes.escape_ascii());
         }
     }
 

@@ -48,7 +48,7 @@ pub use endpoint::{
     Refresher, Reliable, RequestId, Saved, SessionTimer, Stats,
 };
 pub use error::{Error, ParseError};
-pub use framer::{Frame, Framer};
+pub use framer::{Frame, Framer, Progress};
 pub use header::{Key, Name};
 pub use message::{CSeq, Message, View};
 pub use method::Method;

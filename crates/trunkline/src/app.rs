@@ -20,7 +20,9 @@ use tokio::sync::watch;
 use crate::api::{self, Door};
 use crate::config::{Config, EngineChoice, SpeechConfig};
 use crate::dns::Resolver;
-use crate::endpoint::{Listen, Trust};
+use crate::endpoint::{
+    CertificateError, Certificates, Doors, Files, Limits, Listen, Trust, own_names, self_signed,
+};
 use crate::http;
 use crate::outward::Outward;
 use crate::recordings;
@@ -100,7 +102,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     started: impl FnOnce(Arc<App>) -> F,
 ) -> Result<()> {
     let _lock = prepare(&config.data_dir)?;
-    raise_file_limit(config.max_calls);
+    raise_file_limit(&config);
     let listener = TcpListener::bind(config.http_listen)
         .await
         .map_err(|e| port_error("http_listen", config.http_listen, &e))?;
@@ -109,7 +111,8 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     let mut interrupt = signal(SignalKind::interrupt())?;
 
     let (app, media, switch_thread) = start(config, listener.local_addr()?, show).await?;
-    tracing::info!(http = %app.http_address, sip = %app.switch.address(), "trunkline is ready");
+    let sips = app.switch.tls_address().map_or("off".to_owned(), |address| address.to_string());
+    tracing::info!(http = %app.http_address, sip = %app.switch.address(), sips, "trunkline is ready");
     let (stop, stopped) = watch::channel(false);
     let tcp = api::router(app.clone(), Door::Tcp);
     let local: Router = api::router(app.clone(), Door::Unix);
@@ -203,6 +206,7 @@ async fn start(
         .map_err(|why| anyhow::anyhow!("tls_ca_file: {why} (TRUNKLINE_TLS_CA_FILE)"))?;
     let setup = switch::Setup {
         listen,
+        doors: doors(&config, &trust)?,
         trust: trust.clone(),
         resolver: resolver.clone(),
         media: media.clone(),
@@ -235,6 +239,37 @@ async fn start(
         http_address,
     };
     Ok((Arc::new(app), media, thread))
+}
+
+/// TLS with the certificate of the settings, or one made here, and who is let in.
+fn doors(config: &Config, trust: &Trust) -> Result<Doors> {
+    let tls = match config.sips_listen() {
+        Some(address) => {
+            let certificates = certificates(config, trust)?;
+            let listener =
+                mio::net::TcpListener::bind(address).map_err(|e| port_error("sips_listen", address, &e))?;
+            Some((listener, certificates))
+        }
+        None => None,
+    };
+    let limits =
+        Limits { connections: config.sip_connections, per_source: config.sip_connections_per_source };
+    Ok(Doors { tls, origins: config.web_origins.clone(), limits })
+}
+
+fn certificates(config: &Config, trust: &Trust) -> Result<Certificates> {
+    let files = match (&config.tls_cert_file, &config.tls_key_file) {
+        (Some(chain), Some(key)) => Files { chain: chain.clone(), key: key.clone() },
+        _ => {
+            let addresses = [Some(config.sip_listen.ip()), config.external_ip].into_iter().flatten();
+            self_signed(&config.data_dir, &own_names(&config.sip_domain, addresses))
+                .map_err(|why| anyhow::anyhow!("data_dir: no TLS certificate can be made: {why}"))?
+        }
+    };
+    Certificates::load(files, trust.clone()).map_err(|error| match error {
+        CertificateError::Chain(why) => anyhow::anyhow!("tls_cert_file: {why} (TRUNKLINE_TLS_CERT_FILE)"),
+        CertificateError::Key(why) => anyhow::anyhow!("tls_key_file: {why} (TRUNKLINE_TLS_KEY_FILE)"),
+    })
 }
 
 /// The database under its master key. A key that was made just now fits no database that was there before: then it is
@@ -329,15 +364,16 @@ pub fn directory(config: &Config) -> Result<Directory> {
     own.map_err(|error| anyhow::anyhow!("sim_callees: {}: {error} (TRUNKLINE_SIM_CALLEES)", path.display()))
 }
 
-/// Each call needs two sockets, a recording and a share of the rest; a simulated one needs two more.
-fn raise_file_limit(max_calls: usize) {
-    let wanted = max_calls as u64 * 6 + 256;
+/// Each call needs two sockets, a recording and a share of the rest; a simulated one needs two more. Each connection of
+/// SIP is one.
+fn raise_file_limit(config: &Config) {
+    let wanted = config.max_calls as u64 * 6 + config.sip_connections as u64 + 256;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit < wanted => {
             tracing::warn!(
                 limit,
                 wanted,
-                "too few open files are allowed for max_calls; raise the limit (ulimit -n)"
+                "too few open files are allowed for max_calls and sip_connections; raise the limit (ulimit -n)"
             );
         }
         Ok(_) => {}

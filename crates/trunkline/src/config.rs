@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::endpoint::Limits;
 use crate::secret::Secret;
 use crate::trunk::TrunkSettings;
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Where SIP listens, over UDP and TCP; RTP binds the same address.
     pub sip_listen: SocketAddr,
+    /// Where SIP listens over TLS; see [`Config::sips_listen`].
+    pub sips_listen: Sips,
     /// UDP ports for RTP (even) and RTCP (odd).
     pub rtp_ports: RangeInclusive<u16>,
     /// The address told to peers outside, where it is not the one the kernel picks.
@@ -33,6 +36,16 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// A PEM file with further certificate authorities for TLS towards trunks.
     pub tls_ca_file: Option<PathBuf>,
+    /// A PEM file with this server's certificate chain.
+    pub tls_cert_file: Option<PathBuf>,
+    /// A PEM file with the certificate's private key.
+    pub tls_key_file: Option<PathBuf>,
+    /// Origins of pages that may open a WebSocket; empty: all.
+    pub web_origins: Vec<String>,
+    /// TCP, TLS and WebSocket connections of SIP at once.
+    pub sip_connections: usize,
+    /// Those of them from one address; 0 is no limit.
+    pub sip_connections_per_source: usize,
     /// The SIP domain of this server.
     pub sip_domain: String,
     /// Whether the first start creates the simulated network and the example customer.
@@ -95,6 +108,17 @@ pub struct Config {
     pub provider: Option<Provider>,
     /// Text to speech.
     pub speech: SpeechConfig,
+}
+
+/// Where SIP listens over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sips {
+    /// On the port after that of `sip_listen`.
+    NextPort,
+    /// Nowhere.
+    Off,
+    /// On an address of its own.
+    At(SocketAddr),
 }
 
 /// How log lines look.
@@ -200,13 +224,20 @@ impl Default for SpeechConfig {
 impl Default for Config {
     fn default() -> Self {
         let loopback = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let limits = Limits::default();
         Self {
             http_listen: loopback(3000),
             sip_listen: loopback(5060),
+            sips_listen: Sips::NextPort,
             rtp_ports: 16384..=32767,
             external_ip: None,
             dns_servers: Vec::new(),
             tls_ca_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            web_origins: Vec::new(),
+            sip_connections: limits.connections,
+            sip_connections_per_source: limits.per_source,
             sip_domain: "localhost".into(),
             demo: true,
             data_dir: "./data".into(),
@@ -294,6 +325,14 @@ pub enum ConfigError {
         "a SIP provider is given without its host; set SIP_PROVIDER_HOST (or host in [provider]), or remove the rest"
     )]
     ProviderHost,
+    /// A certificate without its key, or a key without its certificate.
+    #[error("{given} is set, but not {missing}; a certificate is of use with its key only")]
+    Certificate {
+        /// The key that is set.
+        given: &'static str,
+        /// The key that is not.
+        missing: &'static str,
+    },
     /// The provider's keys do not go together.
     #[error("[provider] {0}")]
     Provider(String),
@@ -334,6 +373,13 @@ impl Config {
             Err(error) => return Err(ConfigError::Read { path: path.into(), error }),
         }
         keys::apply_environment(&mut config, env)?;
+        let (cert, key) =
+            ("tls_cert_file (TRUNKLINE_TLS_CERT_FILE)", "tls_key_file (TRUNKLINE_TLS_KEY_FILE)");
+        match (&config.tls_cert_file, &config.tls_key_file) {
+            (Some(_), None) => return Err(ConfigError::Certificate { given: cert, missing: key }),
+            (None, Some(_)) => return Err(ConfigError::Certificate { given: key, missing: cert }),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
         if let Some(provider) = &config.provider {
             if provider.host.is_empty() {
                 return Err(ConfigError::ProviderHost);
@@ -358,6 +404,19 @@ impl Config {
                 listen: self.sip_listen,
             }),
             None => Ok(()),
+        }
+    }
+
+    /// Where SIP listens over TLS, if it does: the address of `sip_listen` and the port after it, unless set. Where the
+    /// system chooses one port, it chooses the other too.
+    pub fn sips_listen(&self) -> Option<SocketAddr> {
+        match (self.sips_listen, self.sip_listen.port()) {
+            (Sips::Off, _) => None,
+            (Sips::At(address), _) => Some(address),
+            (Sips::NextPort, 0) => Some(self.sip_listen),
+            (Sips::NextPort, port) => {
+                port.checked_add(1).map(|port| SocketAddr::new(self.sip_listen.ip(), port))
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! The HTTP listener: as axum would serve it, but with limits on those who connect and say nothing.
+//! The HTTP listener: as axum would serve it, but with limits on those who connect and say nothing. A connection that
+//! becomes a WebSocket counts here no longer.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,13 +13,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
 /// Connections at once; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 2048;
+const MAX_CONNECTIONS: u32 = 2048;
 /// How long a request line and its headers may take, also on an idle connection.
 const HEADERS: Duration = Duration::from_secs(15);
 /// How long to wait when the system gives no more connections (out of file descriptors).
@@ -35,8 +35,8 @@ async fn serve_within(
     router: Router,
     stop: impl Future<Output = ()>,
 ) {
-    let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (stopping, stopped) = watch::channel(false);
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -54,15 +54,26 @@ async fn serve_within(
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(headers)
-            .serve_connection(TokioIo::new(stream), service);
-        let watched = graceful.watch(connection);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut stopped = stopped.clone();
+        let stopped = async move { stopped.wait_for(|stop| *stop).await.is_ok() };
         tokio::spawn(async move {
+            let mut connection = std::pin::pin!(connection);
             // A peer that breaks off is no news.
-            let _ = watched.await;
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                _ = stopped => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
             drop(place);
         });
     }
-    graceful.shutdown().await;
+    let _ = stopping.send(true);
+    // Until every connection has given its place back.
+    let _ = room.acquire_many(MAX_CONNECTIONS).await;
 }
 
 async fn accept(

@@ -39,7 +39,7 @@ pub use outside::{Outside, RequestId};
 pub use saved::Saved;
 
 use crate::error::Error;
-use crate::framer::Framer;
+use crate::framer::{Framer, Progress};
 use crate::method::Method;
 use crate::reason::Reason;
 use crate::sabotage::{Part, broken};
@@ -157,6 +157,11 @@ impl Endpoint {
     /// Counts, cheap to read.
     pub fn stats(&self) -> Stats {
         Stats { legs: self.legs.len(), transactions: self.clients.len() + self.servers.len(), ..self.stats }
+    }
+
+    /// How far the stream of a connection has come; nothing of one that never sent a byte, or garbage.
+    pub fn progress(&self, path: &Path) -> Option<Progress> {
+        self.streams.get(path).map(Framer::progress)
     }
 
     /// The Call-ID of a leg.

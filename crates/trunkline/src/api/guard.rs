@@ -72,7 +72,7 @@ pub(super) const ROUTES: &[(&str, &str, &str)] = &[
 ];
 
 /// Routes without a key, or that look for one themselves.
-const OPEN: &[&str] = &["/health", "/metrics", "/openapi.json"];
+const OPEN: &[&str] = &["/", "/ws", "/health", "/metrics", "/openapi.json"];
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

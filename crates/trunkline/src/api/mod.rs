@@ -15,6 +15,7 @@ mod limits;
 mod reply;
 mod sound;
 mod v1;
+mod web;
 mod words;
 
 #[cfg(test)]
@@ -97,6 +98,8 @@ pub fn router(app: Arc<App>, door: Door) -> Router {
         .merge(calling::router())
         .route("/health", get(health::health))
         .route("/metrics", get(health::metrics))
+        .route("/", get(web::upgrade))
+        .route("/ws", get(web::upgrade))
         .route("/openapi.json", get(async move || ([("content-type", "application/json")], openapi.clone())))
         .fallback(reply::no_route)
         .method_not_allowed_fallback(reply::no_method)

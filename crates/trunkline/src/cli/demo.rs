@@ -26,6 +26,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
 /// Places the demonstration call, shows its progress, and says how to place the next one.
 pub async fn demonstrate(app: Arc<App>) {
     say(&format!("trunkline {} is up: HTTP on {}", env!("CARGO_PKG_VERSION"), base(&app)));
+    say(&listening(app.switch.address(), app.switch.tls_address()));
     match place(&app).await {
         Ok(()) => {}
         Err(refused) => say(&format!("The demonstration call was not placed: {refused}")),
@@ -89,6 +90,15 @@ fn command(config: &Config) -> String {
     }
 }
 
+/// Where SIP is spoken, and over what.
+fn listening(sip: SocketAddr, sips: Option<SocketAddr>) -> String {
+    let plain = format!("SIP on {sip} (UDP, TCP, ws://{})", reachable(sip));
+    match sips {
+        Some(sips) => format!("{plain} and {sips} (TLS, wss://{})", reachable(sips)),
+        None => plain,
+    }
+}
+
 fn next_call(base: &str, made_key: bool, command: &str) -> String {
     let key = match made_key {
         true => "The operator's key stands above: export it there too.\n".to_owned(),
@@ -129,6 +139,13 @@ mod tests {
         "#);
         let again = next_call("http://127.0.0.1:3000", false, "trunkline");
         assert!(again.contains("export TRUNKLINE_KEY=$(trunkline keys create)"), "{again}");
+    }
+
+    #[test]
+    fn what_is_listened_on_is_said() {
+        let [sip, sips] = ["0.0.0.0:5060", "0.0.0.0:5061"].map(|address| address.parse().unwrap());
+        insta::assert_snapshot!(listening(sip, None), @"SIP on 0.0.0.0:5060 (UDP, TCP, ws://127.0.0.1:5060)");
+        insta::assert_snapshot!(listening(sip, Some(sips)), @"SIP on 0.0.0.0:5060 (UDP, TCP, ws://127.0.0.1:5060) and 0.0.0.0:5061 (TLS, wss://127.0.0.1:5061)");
     }
 
     #[test]

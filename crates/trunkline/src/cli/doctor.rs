@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::client::{Client, Failure};
 use super::say;
 use crate::config::{Config, EngineChoice};
+use crate::endpoint::{Certificates, Files, Trust};
 
 /// How long a host name may take to be looked up.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -48,6 +49,7 @@ pub(super) async fn run(config: &Config) -> ExitCode {
         Some(client) => trunks(&client, &mut found).await,
         None => {
             ports(config, &mut found);
+            certificate(config, &mut found);
             config.provider.iter().map(|it| ("provider".to_owned(), it.host.clone(), it.port())).collect()
         }
     };
@@ -175,9 +177,25 @@ fn ports(config: &Config, found: &mut Findings) {
     let udp = |address| UdpSocket::bind(address).map(drop);
     port("http_listen", config.http_listen, tcp(config.http_listen));
     port("sip_listen", config.sip_listen, udp(config.sip_listen).and_then(|()| tcp(config.sip_listen)));
+    if let Some(address) = config.sips_listen() {
+        port("sips_listen", address, tcp(address));
+    }
     let rtp = SocketAddr::new(config.sip_listen.ip(), *config.rtp_ports.start());
     let free = config.rtp_ports.clone().any(|port| udp(SocketAddr::new(rtp.ip(), port)).is_ok());
     port("rtp_ports", rtp, if free { Ok(()) } else { Err(std::io::ErrorKind::AddrInUse.into()) });
+}
+
+/// Whether the certificate of the settings can be used.
+fn certificate(config: &Config, found: &mut Findings) {
+    let (Some(chain), Some(key)) = (&config.tls_cert_file, &config.tls_key_file) else { return };
+    let files = Files { chain: chain.clone(), key: key.clone() };
+    match Certificates::load(files, Trust::none()) {
+        Ok(_) => found.good(format!("tls_cert_file: {} can be used", chain.display())),
+        Err(error) => found.fail(
+            format!("the TLS certificate cannot be used: {error}"),
+            "Set tls_cert_file to a PEM file with the whole chain and tls_key_file to its key, or remove both.",
+        ),
+    }
 }
 
 /// The enabled SIP trunks as the server knows them.

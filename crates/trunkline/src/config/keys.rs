@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, ConfigError, EngineChoice, LogFormat, Provider};
+use super::{Config, ConfigError, EngineChoice, LogFormat, Provider, Sips};
 use crate::secret::Secret;
 use crate::trunk;
 
@@ -89,6 +89,7 @@ const KEEP: &str = "a time above zero with its unit such as 12h or 90d, or forev
 const COUNTRIES: &str = "ISO 3166 codes of countries such as US or GB (* for all)";
 const REGION: &str = "the ISO 3166 code of one country such as US or GB";
 const PREFIXES: &str = "beginnings of numbers such as +4930, or !+4930 to refuse them (* for all)";
+const ORIGINS: &str = "origins of pages such as https://phone.example.com, without a path";
 const RATE: &str = "a number from 1 to 1000000";
 const TEXT: &str = "text without blanks or control characters";
 const HTTP: &str = "an address that begins with http:// or https://";
@@ -97,6 +98,10 @@ const HTTP: &str = "an address that begins with http:// or https://";
 pub(super) const KEYS: &[Key] = &[
     Key::new("http_listen", ADDRESS, |c, v| parse(&mut c.http_listen, v)),
     Key::new("sip_listen", ADDRESS, |c, v| parse(&mut c.sip_listen, v)),
+    Key::new("sips_listen", "an IP address and port such as 0.0.0.0:5061, or off", |c, v| {
+        let sips = if v == "off" { Sips::Off } else { Sips::At(v.parse().ok()?) };
+        put(&mut c.sips_listen, sips)
+    }),
     Key::new("rtp_ports", "a range of at least two ports such as 16384-32767, from 1024 on", |c, v| {
         let (first, last) = v.split_once('-')?;
         let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?);
@@ -114,6 +119,17 @@ pub(super) const KEYS: &[Key] = &[
         },
     ),
     Key::new("tls_ca_file", "a PEM file", |c, v| put(&mut c.tls_ca_file, Some(v.into()))),
+    Key::new("tls_cert_file", "a PEM file", |c, v| put(&mut c.tls_cert_file, Some(v.into()))),
+    Key::new("tls_key_file", "a PEM file", |c, v| put(&mut c.tls_key_file, Some(v.into()))),
+    Key::list("web_origins", ORIGINS, |c| &mut c.web_origins, origin),
+    Key::new("sip_connections", "a number from 1 to 1000000", |c, v| {
+        let connections = v.parse().ok()?;
+        (1..=1_000_000).contains(&connections).then(|| c.sip_connections = connections)
+    }),
+    Key::new("sip_connections_per_source", "a number from 0 (no limit) to 1000000", |c, v| {
+        let connections = v.parse().ok()?;
+        (0..=1_000_000).contains(&connections).then(|| c.sip_connections_per_source = connections)
+    }),
     Key::new("sip_domain", "a domain or IP address, without sip: and port", |c, v| {
         trunk::check_host(v).ok()?;
         put(&mut c.sip_domain, v.into())
@@ -389,6 +405,13 @@ fn http(value: &str) -> Option<String> {
     let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"))?;
     (!rest.is_empty() && !rest.starts_with('/')).then_some(())?;
     word(value.trim_end_matches('/'))
+}
+
+fn origin(value: &str) -> Option<String> {
+    let origin = value.to_ascii_lowercase();
+    let (scheme, host) = origin.split_once("://")?;
+    let fits = !scheme.is_empty() && !host.is_empty() && !host.contains('/');
+    fits.then(|| word(&origin)).flatten()
 }
 
 fn prefix(value: &str) -> Option<String> {

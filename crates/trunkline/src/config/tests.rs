@@ -113,6 +113,13 @@ fn what_makes_no_sense_is_refused() {
     let table = [
         ("TRUNKLINE_SIP_LISTEN", &["5060", "localhost:5060", "127.0.0.1", "127.0.0.1:99999"][..]),
         ("TRUNKLINE_RTP_PORTS", &["16384", "2-1", "80-90", "20000-20000", "20001-20002", "a-b", "1-70000"]),
+        ("TRUNKLINE_SIPS_LISTEN", &["5061", "on", "localhost:5061"]),
+        (
+            "TRUNKLINE_WEB_ORIGINS",
+            &["phone.example.com", "https://x/page", "https://x,y", "://x", "https://a b"],
+        ),
+        ("TRUNKLINE_SIP_CONNECTIONS", &["0", "many", "1000001"]),
+        ("TRUNKLINE_SIP_CONNECTIONS_PER_SOURCE", &["-1", "many"]),
         ("TRUNKLINE_EXTERNAL_IP", &["example.com", "1.2.3"]),
         ("TRUNKLINE_SIP_DOMAIN", &["a b", "a\nb"]),
         ("TRUNKLINE_DEMO", &["yes", "2"]),
@@ -150,6 +157,32 @@ fn what_makes_no_sense_is_refused() {
             assert!(line.contains(name) && line.contains("expected"), "{name}={value:?}: {line}");
         }
     }
+}
+
+#[test]
+fn tls_listens_beside_sip_unless_told() {
+    for (file, expected) in [
+        ("", Some("127.0.0.1:5061")),
+        ("sip_listen = \"0.0.0.0:5070\"", Some("0.0.0.0:5071")),
+        ("sip_listen = \"127.0.0.1:0\"", Some("127.0.0.1:0")),
+        ("sip_listen = \"127.0.0.1:65535\"", None),
+        ("sips_listen = \"0.0.0.0:443\"", Some("0.0.0.0:443")),
+        ("sips_listen = \"off\"", None),
+    ] {
+        let address = load(file, &[]).unwrap().sips_listen();
+        assert_eq!(address, expected.map(|address| address.parse().unwrap()), "{file}");
+    }
+}
+
+#[test]
+fn a_certificate_comes_with_its_key() {
+    insta::assert_snapshot!(error("tls_cert_file = \"c.pem\"", &[]), @"tls_cert_file (TRUNKLINE_TLS_CERT_FILE) is set, but not tls_key_file (TRUNKLINE_TLS_KEY_FILE); a certificate is of use with its key only");
+    insta::assert_snapshot!(error("", &[("TRUNKLINE_TLS_KEY_FILE", "k.pem")]), @"tls_key_file (TRUNKLINE_TLS_KEY_FILE) is set, but not tls_cert_file (TRUNKLINE_TLS_CERT_FILE); a certificate is of use with its key only");
+    let both = load(
+        "tls_cert_file = \"c.pem\"\ntls_key_file = \"k.pem\"\nweb_origins = [\"https://Phone.example.com\"]",
+        &[],
+    );
+    assert_eq!(both.unwrap().web_origins, ["https://phone.example.com"]);
 }
 
 #[test]

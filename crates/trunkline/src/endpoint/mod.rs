@@ -1,8 +1,19 @@
-//! SIP sockets: UDP, TCP and TLS on one address, driving a [`sip::Endpoint`] inside somebody's loop.
+//! SIP sockets: UDP, TCP, TLS and WebSocket, driving a [`sip::Endpoint`] inside somebody's loop.
+//!
+//! Requests and responses to a path whose connection is open go over it. Where it is not, one is opened, except to
+//! a path that only the other side can open: WebSockets, TLS without a name to verify, and TCP to where a closed
+//! connection came from. There [`Input::SendFailed`] says at once that the connection is gone.
 
+mod certificate;
+mod connection;
+mod limits;
+mod listener;
 mod routes;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
+pub(crate) mod web;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +21,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mio::event::Event as Readiness;
-use mio::net::{TcpListener, UdpSocket};
+use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Interest, Registry, Token};
+use rustix::net::sockopt;
 use sip::{Input, Output, Path, PeerName, Transport};
 
+pub use certificate::{CertificateError, Certificates, Files, own_names, self_signed};
+use connection::{Piece, Reading};
+pub use limits::Limits;
+use listener::Listener;
 pub use routes::Routes;
-pub use stream::explain;
 use stream::{Heard, Streams};
+pub use stream::{Stats, explain};
 use tls::PeerNames;
 pub use tls::Trust;
 
@@ -24,6 +40,10 @@ use crate::switch::Target;
 
 /// Datagrams read before outputs are looked at, so that a flood cannot starve the timers.
 const BATCH: usize = 128;
+/// Bytes of datagrams that may wait in the kernel, either way; it takes them as a wish.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// The first token of connections, after those of the UDP socket and the listeners.
+const STREAMS: usize = 3;
 
 /// Where we listen and what we tell peers about it.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +56,37 @@ pub struct Listen {
     pub tcp: bool,
 }
 
+/// What is listened on beside [`Listen`], and what of it is let in. `Default` is no TLS, every page, and the default
+/// limits.
+#[derive(Default)]
+pub struct Doors {
+    /// TLS: a socket that listens already, and the certificate that is shown there.
+    pub tls: Option<(TcpListener, Certificates)>,
+    /// Origins of pages that may open a WebSocket, such as `https://phone.example.com`; empty: all.
+    pub origins: Vec<String>,
+    /// Connections at once.
+    pub limits: Limits,
+}
+
+/// A WebSocket that the HTTP listener upgraded: the request was accepted and answered.
+pub struct Upgraded {
+    /// The connection, non-blocking.
+    pub stream: std::net::TcpStream,
+    /// The other side.
+    pub remote: SocketAddr,
+    /// What came after the request already.
+    pub early: Bytes,
+}
+
 /// The sockets and the sans-IO endpoint behind them. Owned by one loop; registers the tokens
 /// `first_token..`.
 pub struct Endpoint {
     sip: sip::Endpoint,
     udp: UdpSocket,
-    listener: Option<TcpListener>,
+    tcp: Option<Listener>,
+    tls: Option<(Listener, Certificates)>,
     streams: Streams,
+    origins: Vec<String>,
     names: PeerNames,
     trust: Trust,
     routes: Routes,
@@ -62,25 +106,47 @@ impl Endpoint {
         registry: Registry,
         first_token: usize,
     ) -> io::Result<Self> {
+        Self::bind_with(listen, Doors::default(), config, trust, seed, registry, first_token)
+    }
+
+    /// As [`Self::bind`], with more to listen on.
+    pub fn bind_with(
+        listen: Listen,
+        doors: Doors,
+        config: sip::Config,
+        trust: Trust,
+        seed: [u8; 32],
+        registry: Registry,
+        first_token: usize,
+    ) -> io::Result<Self> {
         let mut udp = UdpSocket::bind(listen.address)?;
+        // What the kernel does not grant only makes bursts more likely to be lost; retransmission covers that.
+        let _ = sockopt::set_socket_recv_buffer_size(&udp, SOCKET_BUFFER);
+        let _ = sockopt::set_socket_send_buffer_size(&udp, SOCKET_BUFFER);
         let bound = udp.local_addr()?;
         registry.register(&mut udp, Token(first_token), Interest::READABLE)?;
-        let listener = match listen.tcp {
-            true => {
-                let mut listener = TcpListener::bind(bound)?;
-                registry.register(&mut listener, Token(first_token + 1), Interest::READABLE)?;
-                Some(listener)
-            }
+        let tcp = match listen.tcp {
+            true => Some(Listener::new(TcpListener::bind(bound)?, &registry, Token(first_token + 1))?),
             false => None,
         };
+        let tls = match doors.tls {
+            Some((socket, certificates)) => {
+                Some((Listener::new(socket, &registry, Token(first_token + 2))?, certificates))
+            }
+            None => None,
+        };
+        let secure = tls.as_ref().map(|(listener, _)| listener.address().port());
+        let config = sip::Config { max_streams: doors.limits.connections, ..config };
         Ok(Self {
             sip: sip::Endpoint::new(config, seed),
             udp,
-            listener,
-            streams: Streams::new(registry, first_token + 2),
+            tcp,
+            tls,
+            streams: Streams::new(registry, doors.limits, first_token + STREAMS),
+            origins: doors.origins,
             names: PeerNames::default(),
             trust,
-            routes: Routes::new(bound, listen.external),
+            routes: Routes::new(bound, secure, listen.external),
             first_token,
             buffer: vec![0; 65_536],
             backlog: false,
@@ -92,11 +158,28 @@ impl Endpoint {
         self.routes.bound()
     }
 
-    /// The path to a target: carries the address the kernel picks towards it, or the external one, and for TLS whom
-    /// its certificate must name.
+    /// Where TLS is listened on.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().map(|(listener, _)| listener.address())
+    }
+
+    /// The connections there are, and were.
+    pub fn stats(&self) -> Stats {
+        self.streams.stats()
+    }
+
+    /// The DNS names and URIs in the certificate that the other side of an accepted TLS connection showed and that one
+    /// of our authorities signed. It had no need to show one.
+    pub fn identity(&self, path: &Path) -> Option<&[String]> {
+        self.streams.names(path)
+    }
+
+    /// The path to a target, which can be connected to: carries the address the kernel picks towards it, or the external
+    /// one, and for TLS whom its certificate must name.
     pub fn path(&mut self, target: &Target) -> io::Result<Path> {
         let peer = self.peer(target)?;
-        let local = self.routes.local(target.remote)?;
+        let local = self.routes.local(target.remote, target.transport)?;
+        self.streams.can_be_reached(&target.remote);
         Ok(Path { transport: target.transport, local, remote: target.remote, peer })
     }
 
@@ -140,17 +223,25 @@ impl Endpoint {
 
     /// Whether input is still waiting in a socket although no readiness will announce it.
     pub fn has_backlog(&self) -> bool {
-        self.backlog
+        self.backlog || self.streams.has_unread() || self.listeners().any(Listener::is_waiting)
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.tcp.iter().chain(self.tls.iter().map(|(listener, _)| listener))
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.sip.poll_timeout(), self.streams.poll_timeout()].into_iter().flatten().min()
+        let again = self.listeners().filter_map(Listener::again);
+        [self.sip.poll_timeout(), self.streams.poll_timeout()].into_iter().flatten().chain(again).min()
     }
 
     /// Lets due timers fire.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.streams.handle_timeout(now);
+        if self.listeners().any(|listener| listener.again().is_some_and(|at| at <= now)) {
+            self.accept(now);
+        }
         self.told(now);
         self.sip.handle_timeout(now);
     }
@@ -159,25 +250,53 @@ impl Endpoint {
     pub fn handle_ready(&mut self, ready: &Readiness, now: Instant) {
         match ready.token().0 - self.first_token {
             0 => self.backlog = true,
-            1 => self.accept(now),
-            _ => self.streams.handle_ready(ready, &mut self.buffer, now, &mut |path, bytes| {
-                self.sip.handle_input(Input::Stream { path, bytes }, now);
-            }),
+            1 | 2 => self.accept(now),
+            _ => {
+                let sip = &mut self.sip;
+                let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+                let reading = &mut Reading { origins: &self.origins, received, now };
+                self.streams.handle_ready(ready, &mut self.buffer, reading);
+            }
         }
         self.told(now);
     }
 
-    /// Reads datagrams, at most a batch of them.
-    pub fn read_datagrams(&mut self, now: Instant) {
+    /// Goes on with what waits although no readiness will announce it: datagrams, connections, and what they hold;
+    /// of each a batch, so that a flood cannot starve the timers.
+    pub fn read_on(&mut self, now: Instant) {
         self.read_datagrams_if(now, |_| true);
+        if self.listeners().any(Listener::is_waiting) {
+            self.accept(now);
+        }
+        let sip = &mut self.sip;
+        let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+        let reading = &mut Reading { origins: &self.origins, received, now };
+        self.streams.read_on(&mut self.buffer, reading);
+        self.told(now);
     }
 
-    /// As [`Self::read_datagrams`]; what `admits` refuses is as if it had never come.
+    /// Takes a WebSocket from the HTTP listener; one too many is closed.
+    pub fn adopt_web(&mut self, upgraded: Upgraded, now: Instant) -> io::Result<()> {
+        let Upgraded { stream, remote, early } = upgraded;
+        if !self.streams.admits(remote) {
+            return Err(io::Error::other("too many SIP connections"));
+        }
+        stream.set_nonblocking(true)?;
+        let path = Path::new(Transport::Ws, self.routes.local(remote, Transport::Ws)?, remote);
+        let sip = &mut self.sip;
+        let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+        let reading = &mut Reading { origins: &self.origins, received, now };
+        let adopted = self.streams.adopt_web(TcpStream::from_std(stream), path, &early, reading);
+        self.told(now);
+        adopted
+    }
+
+    /// Reads datagrams, at most a batch of them; what `admits` refuses is as if it had never come.
     pub fn read_datagrams_if(&mut self, now: Instant, mut admits: impl FnMut(&[u8]) -> bool) {
         for _ in 0..BATCH {
             match self.udp.recv_from(&mut self.buffer) {
                 Ok((n, remote)) => {
-                    let Ok(local) = self.routes.local(remote) else { continue };
+                    let Ok(local) = self.routes.local(remote, Transport::Udp) else { continue };
                     let path = Path::new(Transport::Udp, local, remote);
                     let bytes = self.buffer.get(..n).unwrap_or_default();
                     if admits(bytes) {
@@ -203,8 +322,7 @@ impl Endpoint {
                 Output::Send { path, bytes } => {
                     let sent = match path.transport {
                         Transport::Udp => self.send_datagram(&bytes, path.remote),
-                        Transport::Tcp | Transport::Tls => self.send_stream(path, &bytes, now),
-                        Transport::Ws | Transport::Wss => Err(io::ErrorKind::NotConnected.into()),
+                        _ => self.send_stream(path, &bytes, now),
                     };
                     if let Err(error) = sent {
                         tracing::debug!(%error, transport = ?path.transport, "a SIP message could not be sent");
@@ -230,6 +348,9 @@ impl Endpoint {
 
     fn send_stream(&mut self, path: Path, bytes: &Bytes, now: Instant) -> io::Result<()> {
         if !self.streams.is_open(&path) {
+            if !self.streams.can_connect(&path) {
+                return Err(io::Error::other("the phone's connection is gone"));
+            }
             let tls = match path.transport {
                 Transport::Tls => Some(self.trust.connect(self.names.name(path.peer)?)?),
                 Transport::Udp | Transport::Tcp | Transport::Ws | Transport::Wss => None,
@@ -239,15 +360,28 @@ impl Endpoint {
         self.streams.send(&path, bytes, now)
     }
 
+    /// Takes who waits, at most a batch of them. Where there are too many already, the connection is closed with nothing
+    /// done for it.
     fn accept(&mut self, now: Instant) {
-        while let Some(Ok((stream, remote))) = self.listener.as_ref().map(TcpListener::accept) {
-            let adopted = self
-                .routes
-                .local(remote)
-                .and_then(|local| self.streams.adopt(stream, Path::new(Transport::Tcp, local, remote), now));
-            if let Err(error) = adopted {
-                tracing::warn!(%error, "a SIP connection was refused");
-            }
+        let Self { tcp, tls, streams, routes, .. } = self;
+        if let Some(listener) = tcp {
+            listener.accept(now, |stream, remote| {
+                let local = routes.local(remote, Transport::Tcp)?;
+                match streams.admits(remote) {
+                    true => streams.adopt(stream, Path::new(Transport::Tcp, local, remote), None, now),
+                    false => Ok(()),
+                }
+            });
+        }
+        if let Some((listener, certificates)) = tls {
+            listener.accept(now, |stream, remote| {
+                let local = routes.local(remote, Transport::Tls)?;
+                if !streams.admits(remote) {
+                    return Ok(());
+                }
+                let server = Some(certificates.current(now));
+                streams.adopt(stream, Path::new(Transport::Tls, local, remote), server, now)
+            });
         }
     }
 
@@ -259,6 +393,20 @@ impl Endpoint {
                 Heard::Failed(path, reason) => Input::SendFailed { path: *path, reason },
             };
             self.sip.handle_input(input, now);
+        }
+    }
+}
+
+/// Hands what arrived to the core; tells how far a stream has come.
+fn hand_on(sip: &mut sip::Endpoint, path: Path, piece: Piece<'_>, now: Instant) -> Option<sip::Progress> {
+    match piece {
+        Piece::Stream(bytes) => {
+            sip.handle_input(Input::Stream { path, bytes }, now);
+            sip.progress(&path)
+        }
+        Piece::Message(bytes) => {
+            sip.handle_input(Input::Message { path, bytes }, now);
+            None
         }
     }
 }

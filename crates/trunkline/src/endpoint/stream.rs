@@ -1,7 +1,8 @@
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use mio::event::Event as Readiness;
 use mio::net::TcpStream;
@@ -10,19 +11,11 @@ use rustls::ClientConnection;
 use sip::{Path, PeerName, Transport};
 use slab::Slab;
 
+use super::certificate::Server;
+use super::connection::{Connection, Reading, Turn};
+use super::limits::{Gone, Limits, Sources};
 use super::tls;
 use crate::timers::Timers;
-
-/// Connections open at once; a further one is refused.
-const MAX_CONNECTIONS: usize = 1024;
-/// Bytes waiting for a slow peer; beyond, a message is refused.
-const MAX_UNSENT: usize = 256 * 1024;
-/// How long a connection may take to come about, the TLS handshake included.
-const CONNECT: Duration = Duration::from_secs(6);
-/// How long a peer that connected to us may say nothing.
-const FIRST_WORD: Duration = Duration::from_secs(30);
-/// How long nothing may be said on a connection.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// What names a connection: our own address does not.
 type Key = (Transport, SocketAddr, PeerName);
@@ -35,33 +28,64 @@ pub enum Heard {
     Failed(Path, String),
 }
 
+/// What the connections of an endpoint are and were. The first four are of this moment, all others only grow.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// Open over TCP, those that have not said yet what they speak included.
+    pub tcp: usize,
+    /// Open over TLS, likewise.
+    pub tls: usize,
+    /// WebSockets.
+    pub ws: usize,
+    /// WebSockets over TLS.
+    pub wss: usize,
+    /// Connections made to us and taken.
+    pub accepted: u64,
+    /// Connections made to us and closed at once: too many.
+    pub refused: u64,
+    /// TLS handshakes of who connected to us that came to nothing.
+    pub handshakes_failed: u64,
+}
+
+impl Stats {
+    fn open(&mut self, transport: Transport) -> &mut usize {
+        match transport {
+            Transport::Udp | Transport::Tcp => &mut self.tcp,
+            Transport::Tls => &mut self.tls,
+            Transport::Ws => &mut self.ws,
+            Transport::Wss => &mut self.wss,
+        }
+    }
+}
+
 /// The connections of one endpoint, within its loop. Each registers the token `first_token` and its own number.
 pub struct Streams {
     connections: Slab<Connection>,
     by_key: HashMap<Key, usize>,
     timers: Timers<usize>,
     heard: VecDeque<Heard>,
+    /// Connections with more to read, although no readiness will announce it.
+    unread: VecDeque<usize>,
+    limits: Limits,
+    sources: Sources,
+    gone: Gone,
+    stats: Stats,
     registry: Registry,
     first_token: usize,
 }
 
-struct Connection {
-    stream: TcpStream,
-    path: Path,
-    tls: Option<Box<ClientConnection>>,
-    /// What waits to be sent: for the connection, the handshake, or the peer.
-    unsent: Vec<u8>,
-    /// Whether TCP is through.
-    connected: bool,
-}
-
 impl Streams {
-    pub fn new(registry: Registry, first_token: usize) -> Self {
+    pub fn new(registry: Registry, limits: Limits, first_token: usize) -> Self {
         Self {
             connections: Slab::new(),
             by_key: HashMap::new(),
             timers: Timers::new(),
             heard: VecDeque::new(),
+            unread: VecDeque::new(),
+            limits,
+            sources: Sources::default(),
+            gone: Gone::default(),
+            stats: Stats::default(),
             registry,
             first_token,
         }
@@ -71,9 +95,35 @@ impl Streams {
         self.by_key.contains_key(&key(path))
     }
 
+    /// Whether a connection can be made where there is none: not to a browser, and not to where a phone's own
+    /// connection came from.
+    pub fn can_connect(&self, path: &Path) -> bool {
+        match path.transport {
+            Transport::Ws | Transport::Wss => false,
+            Transport::Tcp => !self.gone.contains(&path.remote),
+            Transport::Tls => path.peer != PeerName::NONE,
+            Transport::Udp => true,
+        }
+    }
+
+    /// Notes that an address was named as one to connect to.
+    pub fn can_be_reached(&mut self, remote: &SocketAddr) {
+        self.gone.remove(remote);
+    }
+
     /// Whether any connection is to a peer verified by that name.
     pub fn is_in_use(&self, peer: PeerName) -> bool {
         self.connections.iter().any(|(_, connection)| connection.path.peer == peer)
+    }
+
+    /// The names in the certificate that the other side of an accepted connection showed.
+    pub fn names(&self, path: &Path) -> Option<&[String]> {
+        let number = self.by_key.get(&key(path))?;
+        self.connections.get(*number)?.names.as_deref()
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.stats
     }
 
     /// What became of a connection since.
@@ -87,46 +137,86 @@ impl Streams {
 
     /// Opens a connection; with `tls`, a handshake comes before anything is sent.
     pub fn connect(&mut self, path: Path, tls: Option<ClientConnection>, now: Instant) -> io::Result<()> {
-        let stream = TcpStream::connect(path.remote)?;
-        let tls = tls.map(Box::new);
-        let connection = Connection { stream, path, tls, unsent: Vec::new(), connected: false };
-        self.insert(connection, now + CONNECT)
-    }
-
-    /// Takes a connection that somebody made to us.
-    pub fn adopt(&mut self, stream: TcpStream, path: Path, now: Instant) -> io::Result<()> {
-        let connection = Connection { stream, path, tls: None, unsent: Vec::new(), connected: true };
-        self.insert(connection, now + FIRST_WORD)
-    }
-
-    fn insert(&mut self, mut connection: Connection, deadline: Instant) -> io::Result<()> {
-        if self.connections.len() >= MAX_CONNECTIONS {
+        if self.is_full() {
             return Err(io::Error::other("too many SIP connections"));
         }
+        let stream = TcpStream::connect(path.remote)?;
+        self.insert(Connection::ours(stream, path, tls, now)).map(drop)
+    }
+
+    /// Whether somebody who connects from there is taken; counted where not.
+    pub fn admits(&mut self, remote: SocketAddr) -> bool {
+        let admitted = !self.is_full() && self.sources.admits(remote, self.limits.per_source);
+        self.stats.refused += u64::from(!admitted);
+        admitted
+    }
+
+    /// Takes a connection that somebody made to us; with `server`, a TLS handshake comes first.
+    pub fn adopt(
+        &mut self,
+        stream: TcpStream,
+        path: Path,
+        server: Option<Arc<Server>>,
+        now: Instant,
+    ) -> io::Result<()> {
+        self.insert(Connection::theirs(stream, path, server, now)).map(drop)
+    }
+
+    /// Takes a WebSocket that was opened elsewhere, with what was read there after the upgrade.
+    pub fn adopt_web(
+        &mut self,
+        stream: TcpStream,
+        path: Path,
+        early: &[u8],
+        reading: &mut Reading<'_, '_>,
+    ) -> io::Result<()> {
+        let number = self.insert(Connection::web(stream, path, reading.now))?;
+        let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
+        match connection.take_early(early, reading) {
+            Ok(()) => self.arm(number),
+            Err(_) => self.drop_connection(number, None),
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.connections.len() >= self.limits.connections
+    }
+
+    fn insert(&mut self, mut connection: Connection) -> io::Result<usize> {
         let entry = self.connections.vacant_entry();
         let number = entry.key();
         let token = Token(self.first_token + number);
         let _ = connection.stream.set_nodelay(true);
         self.registry.register(&mut connection.stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        self.by_key.insert(key(&connection.path), number);
+        let path = connection.path;
+        if connection.accepted {
+            self.stats.accepted += 1;
+            self.sources.add(path.remote);
+            self.gone.remove(&path.remote);
+        }
         entry.insert(connection);
-        self.timers.set(number, Some(deadline));
-        Ok(())
+        self.by_key.insert(key(&path), number);
+        *self.stats.open(path.transport) += 1;
+        self.arm(number);
+        Ok(number)
+    }
+
+    fn arm(&mut self, number: usize) {
+        self.timers.set(number, self.connections.get(number).map(Connection::deadline));
     }
 
     /// Sends on an open connection, or keeps the bytes until it is up.
     pub fn send(&mut self, path: &Path, bytes: &[u8], now: Instant) -> io::Result<()> {
         let number = self.by_key.get(&key(path)).copied().ok_or(io::ErrorKind::NotConnected)?;
         let connection = self.connections.get_mut(number).ok_or(io::ErrorKind::NotConnected)?;
-        if connection.unsent.len() + bytes.len() > MAX_UNSENT {
-            return Err(io::Error::other("the other side reads too slowly"));
+        let sent = connection.send(bytes, now);
+        match sent {
+            Ok(()) => self.arm(number),
+            // Perhaps half of it left: nothing can follow.
+            Err(_) => self.drop_connection(number, None),
         }
-        connection.unsent.extend_from_slice(bytes);
-        if !connection.is_up() {
-            return Ok(());
-        }
-        self.timers.set(number, Some(now + IDLE));
-        connection.flush()
+        sent
     }
 
     /// Closes the connection on a path, if there is one.
@@ -139,37 +229,66 @@ impl Streams {
     /// Gives up what did not come about, or was not used, in time.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(number) = self.timers.pop_due(now) {
-            let why = self.connections.get(number).filter(|connection| !connection.is_up()).map(|it| {
-                let stage = if it.connected { "TLS" } else { it.path.transport.param() };
-                format!("{} did not take the {stage} connection within {CONNECT:?}", it.path.remote)
-            });
-            self.drop_connection(number, why);
+            let Some(connection) = self.connections.get_mut(number) else { continue };
+            if connection.is_up() {
+                match connection.handle_timeout(now) {
+                    true => self.arm(number),
+                    false => self.drop_connection(number, None),
+                }
+                continue;
+            }
+            let (remote, stage) = (connection.path.remote, connection.stage());
+            let why = format!("{remote} did not take the {stage} connection in time");
+            self.drop_connection(number, Some(why));
         }
     }
 
-    /// Goes on with a connection: connects, shakes hands, reads and writes as far as possible.
-    pub fn handle_ready(
-        &mut self,
-        ready: &Readiness,
-        buffer: &mut [u8],
-        now: Instant,
-        received: &mut impl FnMut(Path, &[u8]),
-    ) {
+    /// Goes on with a connection that is ready: connects, shakes hands, reads and writes as far as possible.
+    pub fn handle_ready(&mut self, ready: &Readiness, buffer: &mut [u8], reading: &mut Reading<'_, '_>) {
         let number = ready.token().0 - self.first_token;
+        let readable = ready.is_readable() || ready.is_read_closed();
+        self.go_on(number, ready.is_writable(), readable, buffer, reading);
+    }
+
+    /// Whether some connection has more to read.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Reads on where more is to be read, once each.
+    pub fn read_on(&mut self, buffer: &mut [u8], reading: &mut Reading<'_, '_>) {
+        for number in std::mem::take(&mut self.unread) {
+            self.go_on(number, false, true, buffer, reading);
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        number: usize,
+        writable: bool,
+        readable: bool,
+        buffer: &mut [u8],
+        reading: &mut Reading<'_, '_>,
+    ) {
         let Some(connection) = self.connections.get_mut(number) else { return };
-        let was_up = connection.is_up();
-        let mut used = false;
-        let outcome = connection.go_on(ready, buffer, &mut |path, bytes| {
-            used = true;
-            received(path, bytes);
-        });
-        let is_up = connection.is_up();
-        if used || (is_up && !was_up) {
-            self.timers.set(number, Some(now + IDLE));
+        let (was, was_up) = (connection.path, connection.is_up());
+        let outcome = connection.go_on(writable, readable, buffer, reading);
+        let (is, is_up) = (connection.path, connection.is_up());
+        if was != is {
+            // It became a WebSocket.
+            self.by_key.remove(&key(&was));
+            self.by_key.insert(key(&is), number);
+            *self.stats.open(was.transport) -= 1;
+            *self.stats.open(is.transport) += 1;
         }
         match outcome {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(turn @ (Turn::Done | Turn::More)) => {
+                self.arm(number);
+                if turn == Turn::More {
+                    self.unread.push_back(number);
+                }
+            }
+            Ok(Turn::Ended) => {
                 let early = (!is_up).then(|| "the other side closed the connection".to_owned());
                 self.drop_connection(number, early);
             }
@@ -183,133 +302,33 @@ impl Streams {
     /// Forgets a connection and says so: that it failed, where there is a reason, otherwise that it was closed.
     fn drop_connection(&mut self, number: usize, failed: Option<String>) {
         let Some(mut connection) = self.connections.try_remove(number) else { return };
-        if let Some(tls) = &mut connection.tls {
-            tls.send_close_notify();
-            let _ = tls.write_tls(&mut connection.stream);
-        }
+        connection.close();
         let _ = self.registry.deregister(&mut connection.stream);
         self.timers.set(number, None);
+        self.unread.retain(|unread| *unread != number);
         let path = connection.path;
-        // Both sides may have connected at once: the newer one stays known.
-        if self.by_key.get(&key(&path)) == Some(&number) {
+        *self.stats.open(path.transport) -= 1;
+        if connection.accepted {
+            self.sources.remove(path.remote);
+            if let Some(why) = &failed {
+                self.stats.handshakes_failed += 1;
+                tracing::debug!(remote = %path.remote, why, "a TLS handshake came to nothing");
+            }
+            if path.transport == Transport::Tcp && connection.spoke() {
+                self.gone.add(path.remote);
+            }
+        }
+        // Both sides may have connected at once: the newer one stays known, and is not closed.
+        let known = self.by_key.get(&key(&path)) == Some(&number);
+        if known {
             self.by_key.remove(&key(&path));
         }
-        self.heard.push_back(match failed {
-            Some(why) => Heard::Failed(path, why),
-            None => Heard::Closed(path),
-        });
-    }
-}
-
-impl Connection {
-    /// Whether messages can be sent.
-    fn is_up(&self) -> bool {
-        self.connected && self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking())
-    }
-
-    /// False at the end of the stream.
-    fn go_on(
-        &mut self,
-        ready: &Readiness,
-        buffer: &mut [u8],
-        received: &mut impl FnMut(Path, &[u8]),
-    ) -> io::Result<bool> {
-        if ready.is_writable() && !self.connected {
-            if let Some(error) = self.stream.take_error()? {
-                return Err(error);
-            }
-            self.connected = self.stream.peer_addr().is_ok();
-        }
-        if !self.connected {
-            return match self.stream.take_error()? {
-                Some(error) => Err(error),
-                None => Ok(true),
-            };
-        }
-        self.flush()?;
-        if !(ready.is_readable() || ready.is_read_closed()) {
-            return Ok(true);
-        }
-        let goes_on = match self.tls.is_some() {
-            true => self.read_tls(buffer, received)?,
-            false => self.read_plain(buffer, received)?,
-        };
-        // What was read may have finished the handshake, or ask for an answer of TLS itself.
-        self.flush()?;
-        Ok(goes_on)
-    }
-
-    fn read_plain(&mut self, buffer: &mut [u8], received: &mut impl FnMut(Path, &[u8])) -> io::Result<bool> {
-        loop {
-            match self.stream.read(buffer) {
-                Ok(0) => return Ok(false),
-                Ok(n) => received(self.path, buffer.get(..n).unwrap_or_default()),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
+        match failed {
+            Some(why) if !connection.accepted => self.heard.push_back(Heard::Failed(path, why)),
+            _ if known => self.heard.push_back(Heard::Closed(path)),
+            _ => {}
         }
     }
-
-    fn read_tls(&mut self, buffer: &mut [u8], received: &mut impl FnMut(Path, &[u8])) -> io::Result<bool> {
-        let Some(tls) = &mut self.tls else { return Ok(false) };
-        loop {
-            let open = match tls.read_tls(&mut self.stream) {
-                Ok(n) => n > 0,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
-            let state = tls.process_new_packets();
-            if let Err(error) = state {
-                // The other side is to hear why: an alert is waiting.
-                let _ = tls.write_tls(&mut self.stream);
-                return Err(io::Error::other(error));
-            }
-            loop {
-                match tls.reader().read(buffer) {
-                    Ok(0) => return Ok(false),
-                    Ok(n) => received(self.path, buffer.get(..n).unwrap_or_default()),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(e) => return Err(e),
-                }
-            }
-            if !open {
-                return Ok(false);
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let Some(tls) = &mut self.tls else { return write_out(&mut self.stream, &mut self.unsent) };
-        if !tls.is_handshaking() && !self.unsent.is_empty() {
-            tls.writer().write_all(&self.unsent)?;
-            self.unsent.clear();
-        }
-        while tls.wants_write() {
-            match tls.write_tls(&mut self.stream) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn write_out(stream: &mut TcpStream, unsent: &mut Vec<u8>) -> io::Result<()> {
-    while !unsent.is_empty() {
-        match stream.write(unsent) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => drop(unsent.drain(..n)),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 fn key(path: &Path) -> Key {

@@ -11,18 +11,20 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use sip::PeerName;
+use webpki::KeyUsage;
 
 use super::stream::Streams;
 
 /// Server names with a number; beyond, those without a connection are forgotten.
 const MAX_NAMES: usize = 4096;
 /// Bytes TLS itself may hold for a slow peer.
-const MAX_BUFFERED: usize = 256 * 1024;
+pub(super) const MAX_BUFFERED: usize = 256 * 1024;
 
 /// Whose certificates are believed.
 #[derive(Clone)]
 pub struct Trust {
     config: Result<Arc<ClientConfig>, Arc<str>>,
+    roots: Arc<RootCertStore>,
 }
 
 impl Trust {
@@ -49,12 +51,13 @@ impl Trust {
                 return Err(unusable(&"no certificate in PEM form is in it"));
             }
         }
-        Ok(Self { config: client_config(roots).map(Arc::new).map_err(Into::into) })
+        let roots = Arc::new(roots);
+        Ok(Self { config: client_config(roots.clone()).map(Arc::new).map_err(Into::into), roots })
     }
 
     /// Trusts nobody: for an endpoint that connects to nobody over TLS.
     pub fn none() -> Self {
-        Self { config: Err("TLS is not used here".into()) }
+        Self { config: Err("TLS is not used here".into()), roots: Arc::new(RootCertStore::empty()) }
     }
 
     /// The client side of a connection to `name`.
@@ -66,11 +69,28 @@ impl Trust {
         connection.set_buffer_limit(Some(MAX_BUFFERED));
         Ok(connection)
     }
+
+    /// The DNS names and URIs in the certificate that a client showed, where one of the authorities signed for it. SIP
+    /// servers show as clients what they show as servers (RFC 5922 section 7), so either use is good.
+    pub(super) fn names(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<Vec<String>> {
+        let (end_entity, intermediates) = chain.split_first()?;
+        let certificate = webpki::EndEntityCert::try_from(end_entity).ok()?;
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
+        let is_good_for = |usage: KeyUsage| {
+            let roots = &self.roots.roots;
+            certificate.verify_for_usage(algorithms, roots, intermediates, now, usage, None, None).is_ok()
+        };
+        if ![KeyUsage::server_auth(), KeyUsage::client_auth()].into_iter().any(is_good_for) {
+            return None;
+        }
+        let names = certificate.valid_dns_names().map(str::to_ascii_lowercase);
+        Some(names.chain(certificate.valid_uri_names().map(str::to_owned)).collect())
+    }
 }
 
-fn client_config(roots: RootCertStore) -> Result<ClientConfig, String> {
+fn client_config(roots: Arc<RootCertStore>) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
     let verifier = verifier.build().map_err(
         |_| "no certificate authority is installed (package ca-certificates, setting tls_ca_file)",
     )?;

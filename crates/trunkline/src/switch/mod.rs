@@ -40,7 +40,7 @@ pub(crate) use legs::{is_held, leg_end, leg_failure, leg_input, q850};
 use admission::{Admission, stopping};
 
 use crate::dns::Resolver;
-use crate::endpoint::{Endpoint, Listen, Trust};
+use crate::endpoint::{Doors, Endpoint, Listen, Trust, Upgraded};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
@@ -177,6 +177,7 @@ pub(crate) enum Command {
     Limit(Id, call::Limits),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
+    AdoptWeb(Upgraded),
     HangUpAll,
     Exit,
 }
@@ -189,6 +190,7 @@ pub struct Switch {
     shared: Arc<Shared>,
     admission: Arc<Admission>,
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
 }
 
 #[derive(Default)]
@@ -203,6 +205,8 @@ pub(crate) struct Shared {
 pub struct Setup {
     /// SIP sockets.
     pub listen: Listen,
+    /// TLS, WebSocket, and how many connections there may be.
+    pub doors: Doors,
     /// Whose certificates are believed.
     pub trust: Trust,
     /// Told which targets failed.
@@ -231,9 +235,10 @@ impl Switch {
             max_legs: setup.max_calls.saturating_mul(2).max(64),
             ..sip::Config::default()
         };
+        let registry = poll.registry().try_clone()?;
         let endpoint =
-            Endpoint::bind(setup.listen, config, setup.trust, seed, poll.registry().try_clone()?, SIP)?;
-        let address = endpoint.address();
+            Endpoint::bind_with(setup.listen, setup.doors, config, setup.trust, seed, registry, SIP)?;
+        let (address, tls_address) = (endpoint.address(), endpoint.tls_address());
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let shared = Arc::new(Shared::default());
@@ -256,12 +261,22 @@ impl Switch {
             crate::threads::go_first();
             looped.run();
         })?;
-        Ok((Self { commands, waker, shared, admission, address }, thread))
+        Ok((Self { commands, waker, shared, admission, address, tls_address }, thread))
     }
 
     /// Where SIP listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where SIP over TLS listens.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// Takes over a WebSocket that speaks SIP.
+    pub fn adopt_web(&self, upgraded: Upgraded) -> Result<(), Refused> {
+        self.send(Command::AdoptWeb(upgraded))
     }
 
     /// Starts a call; answers once the first INVITE is on its way or the call was refused.

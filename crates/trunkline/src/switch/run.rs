@@ -100,7 +100,7 @@ impl Loop {
                 }
             }
             if self.parts.endpoint.has_backlog() {
-                self.parts.endpoint.read_datagrams(now);
+                self.parts.endpoint.read_on(now);
             }
             self.parts.endpoint.handle_timeout(now);
             self.pump(now);
@@ -178,6 +178,11 @@ impl Loop {
                 let _ = reply.send(self.parts.endpoint.path(&target));
             }
             Command::Ask(request, reply) => self.ask(*request, reply, now),
+            Command::AdoptWeb(upgraded) => {
+                if let Err(error) = self.parts.endpoint.adopt_web(upgraded, now) {
+                    tracing::debug!(%error, "a WebSocket was refused");
+                }
+            }
             Command::HangUpAll => {
                 for key in self.calls.iter().map(|(key, _)| key).collect::<Vec<_>>() {
                     self.tell(

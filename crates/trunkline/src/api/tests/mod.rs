@@ -24,7 +24,7 @@ use super::{Door, router};
 use crate::app::App;
 use crate::config::Config;
 use crate::dns::Resolver;
-use crate::endpoint::{Listen, Trust};
+use crate::endpoint::{Doors, Listen, Trust};
 use crate::id::Id;
 use crate::rtp::Media;
 use crate::secret::Secret;
@@ -81,6 +81,7 @@ impl House {
         let resolver = Resolver::new(&[], loopback.ip()).unwrap();
         let setup = Setup {
             listen,
+            doors: Doors::default(),
             trust: Trust::none(),
             resolver: resolver.clone(),
             media: media.clone(),
