@@ -181,6 +181,7 @@ async fn start(
     if let Some(key) = &bootstrap.new_key {
         show(key);
     }
+    store.fix_realms(&config.realm()).await?;
     store.set_provider(config.provider.as_ref()).await?;
     check_reach(&config, &store)?;
     recordings::recover(&store, &config.data_dir.join("recordings")).await?;

@@ -420,6 +420,14 @@ impl Config {
         }
     }
 
+    /// The digest realm of accounts that are made without a domain of their own.
+    pub fn realm(&self) -> String {
+        match self.sip_domain.as_str() {
+            "localhost" => crate::store::REALM.to_owned(),
+            domain => domain.to_ascii_lowercase(),
+        }
+    }
+
     /// Where the database is: `sqlite://<data_dir>/trunkline.db` unless set.
     pub fn database_url(&self) -> String {
         let default = || format!("sqlite://{}", self.data_dir.join("trunkline.db").display());

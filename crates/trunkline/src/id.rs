@@ -13,6 +13,8 @@ pub struct Id([u8; 12]);
 impl Id {
     /// The id of nothing that is kept.
     pub const NIL: Self = Self([0; 12]);
+    /// No id sorts behind it.
+    pub const LAST: Self = Self([0xff; 12]);
 
     /// A new id. Fails only when the operating system has no randomness to give.
     pub fn new() -> Result<Self, getrandom::Error> {
@@ -55,6 +57,19 @@ impl Id {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl serde::Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Id {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("this is no id"))
     }
 }
 

@@ -33,6 +33,12 @@ pub const SCOPES: &[&str] = &[
     "keys:write",
     "account:read",
     "account:write",
+    "accounts:read",
+    "accounts:write",
+    "users:read",
+    "users:write",
+    "numbers:read",
+    "numbers:write",
 ];
 
 /// Random characters of a key, 62 to choose from: 238 bits.
@@ -199,16 +205,22 @@ pub(super) fn known_from_row(row: &AnyRow) -> Result<KnownKey, StoreError> {
 
 /// `tl_` and 40 random letters and digits.
 pub(super) fn generate() -> Result<Secret, StoreError> {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut text = String::with_capacity(3 + RANDOM);
-    text.push_str("tl_");
-    while text.len() < 3 + RANDOM {
-        let mut bytes = Zeroizing::new([0; 64]);
+    random("tl_", RANDOM, b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+}
+
+/// `prefix` and so many random characters of `letters` (ASCII, at most 128 of them).
+pub(super) fn random(prefix: &str, count: usize, letters: &[u8]) -> Result<Secret, StoreError> {
+    let length = prefix.len() + count;
+    let mut text = String::with_capacity(length);
+    text.push_str(prefix);
+    // Bytes beyond the last whole turn would favour the first letters.
+    let turns = 256 - 256 % letters.len();
+    while text.len() < length {
+        let mut bytes = Zeroizing::new([0_u8; 64]);
         getrandom::fill(&mut *bytes)?;
-        // Bytes from 248 on would favour the first letters.
-        let letters = bytes.iter().filter(|byte| **byte < 248);
-        let letters = letters.filter_map(|byte| LETTERS.get(usize::from(byte % 62)));
-        text.extend(letters.take(3 + RANDOM - text.len()).map(|letter| char::from(*letter)));
+        let drawn = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < turns);
+        let drawn = drawn.filter_map(|byte| letters.get(byte % letters.len()));
+        text.extend(drawn.take(length - text.len()).map(|letter| char::from(*letter)));
     }
     Ok(Secret::from(text))
 }

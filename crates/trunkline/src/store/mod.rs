@@ -9,9 +9,15 @@ mod batch;
 pub mod bindings;
 mod calls;
 mod deliveries;
+mod directory;
 mod feed;
+mod groups;
+mod ha1;
+mod inbound;
 mod keys;
 mod legs;
+mod names;
+mod numbers;
 mod once;
 mod outbox;
 mod recordings;
@@ -24,6 +30,7 @@ mod snapshot;
 mod tests;
 mod trunks;
 mod usage;
+mod users;
 mod webhooks;
 mod writer;
 
@@ -32,24 +39,29 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{AnyPool, ConnectOptions, Executor, Row};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Executor, Row};
 use tokio::sync::{broadcast, mpsc};
 
+pub use accounts::{Account, REALM};
 pub use backup::copy_database;
 pub use calls::{CallEvent, CallFilter, CallRow, Place};
 pub use deliveries::{AttemptRow, DeliveryFilter, DeliveryRow};
 pub(crate) use deliveries::{Claim, Due, Outcome, Verdict};
+pub use directory::{Directory, Found};
 pub use feed::{EventFilter, Placed};
+pub use groups::{GroupRow, NewGroup, Strategy};
+pub use ha1::Ha1;
 pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
 pub use legs::SavedLeg;
+pub use numbers::{NewNumber, NumberRow, Target};
 pub use once::{Created, Once};
 pub use recordings::{OWN, RecordingFilter, RecordingPlace, RecordingRow};
 pub use retention::{Keep, Swept};
 pub use seal::{MasterKey, SealError};
 pub use setup::Bootstrap;
-pub use snapshot::Account;
 pub use trunks::{NewTrunk, TrunkRow};
 pub use usage::UsageRow;
+pub use users::{DigestName, MayCall, NewUser, UserRow};
 pub use webhooks::{EVENT_TYPES, NewWebhook, TEST, WebhookRow, event_type};
 pub use writer::{Finish, Full, Write};
 
@@ -75,6 +87,7 @@ struct Inner {
     writes: AnyPool,
     master: MasterKey,
     memory: Arc<RwLock<Arc<Snapshot>>>,
+    directory: Directory,
     /// Held from a change until memory shows it, so that an older snapshot never replaces a newer one.
     changing: tokio::sync::Mutex<()>,
     queue: mpsc::Sender<writer::Job>,
@@ -191,6 +204,8 @@ impl Store {
         setup::check_master_key(&writes, master).await?;
         let reads = pool(4).connect_with(options).await?;
         let memory = Arc::new(RwLock::new(Arc::new(Snapshot::load(&writes, master).await?)));
+        let tables = directory::Tables::load(&writes, master).await?;
+        let directory = Directory::new(tables, memory.clone());
         let last_alive = legs::last_alive(&writes).await?;
         let health = Arc::new(writer::Health::default());
         let outbox = Arc::new(outbox::Outbox::default());
@@ -205,8 +220,19 @@ impl Store {
         });
         let changing = tokio::sync::Mutex::default();
         let master = master.clone();
-        let inner =
-            Inner { reads, writes, master, memory, changing, queue, events, health, last_alive, outbox };
+        let inner = Inner {
+            reads,
+            writes,
+            master,
+            memory,
+            directory,
+            changing,
+            queue,
+            events,
+            health,
+            last_alive,
+            outbox,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -281,6 +307,33 @@ fn parsed_or_null<T>(
 
 fn json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_str(text).ok()
+}
+
+/// One of the words of a closed list.
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text)).ok()
+}
+
+/// An id that no row of `table` has had yet, however many were removed.
+async fn next_id(connection: &mut AnyConnection, table: &'static str) -> Result<i64, StoreError> {
+    let last = match table {
+        "accounts" => "SELECT COALESCE(MAX(id), 0) FROM accounts",
+        _ => "SELECT COALESCE(MAX(id), 0) FROM numbers",
+    };
+    let last: i64 = sqlx::query(last).fetch_one(&mut *connection).await?.try_get(0)?;
+    let fact = format!("last id of {table}");
+    let noted = sqlx::query("SELECT value FROM facts WHERE name = $1").bind(fact.clone());
+    let noted = match noted.fetch_optional(&mut *connection).await? {
+        Some(row) => parsed(&row, "value", |text| text.parse::<i64>().ok())?,
+        None => 0,
+    };
+    let next = last.max(noted) + 1;
+    sqlx::query("INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(fact)
+        .bind(next.to_string())
+        .execute(connection)
+        .await?;
+    Ok(next)
 }
 
 fn id_of(row: &AnyRow, field: &'static str) -> Result<Id, StoreError> {

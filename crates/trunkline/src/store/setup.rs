@@ -1,13 +1,19 @@
 //! What happens at start: the master key's proof, the first rows, the settings' trunk.
 
+use std::sync::Arc;
+
 use call::TrunkKind;
 use sqlx::{AnyConnection, AnyPool, Row};
 
 use super::trunks::{self, FROM_SETTINGS};
-use super::{MasterKey, NewKey, NewTrunk, OPERATOR, Store, StoreError, TrunkRow};
+use super::{
+    MasterKey, NewKey, NewTrunk, NumberRow, OPERATOR, Store, StoreError, Target, TrunkRow, next_id, numbers,
+};
 use crate::config::Provider;
+use crate::flow::Step;
 use crate::secret::Secret;
 use crate::time::now_ms;
+use crate::trunk::TrunkSettings;
 
 /// Where the proof that a master key is the right one is sealed for.
 const PROOF: &str = "0/facts/master_key/value";
@@ -90,16 +96,18 @@ impl Store {
         if !demo || made.is_some() {
             return Ok(false);
         }
-        self.insert_account(1, "ACME Corp").await?;
+        // Where there is a customer 1 already, what it has is its own.
+        let customer = self.account(1).is_none();
+        if customer {
+            self.insert_account(1, "ACME Corp").await?;
+        }
         let password = super::keys::generate()?;
         let mut change = self.0.writes.begin().await?;
-        sqlx::query(
-            "INSERT INTO numbers (id, account, number, created_at) VALUES (1, 1, '+15551234567', $1)",
-        )
-        .bind(now_ms())
-        .execute(&mut *change)
-        .await?;
-        for account in [OPERATOR, 1] {
+        let number = match customer {
+            true => Some(demo_number(&mut change).await?),
+            false => None,
+        };
+        for account in [OPERATOR, 1].into_iter().filter(|account| *account == OPERATOR || customer) {
             let sim = NewTrunk {
                 account,
                 name: "sim".into(),
@@ -115,6 +123,9 @@ impl Store {
         }
         sqlx::query("INSERT INTO facts (name, value) VALUES ('demo', 'made')").execute(&mut *change).await?;
         change.commit().await?;
+        if let Some(number) = number {
+            self.directory().change(|tables| tables.put_number(Arc::new(number)));
+        }
         Ok(true)
     }
 
@@ -164,6 +175,22 @@ impl Store {
     }
 }
 
+/// The example customer's number, which greets whoever calls.
+async fn demo_number(change: &mut AnyConnection) -> Result<NumberRow, StoreError> {
+    let text = "Hello, this is ACME Corporation. Calls to this number work.".into();
+    let number = NumberRow {
+        id: next_id(change, "numbers").await?,
+        account: 1,
+        number: "+15551234567".into(),
+        name: String::new(),
+        trunk: None,
+        route: vec![Target::Flow(vec![Step::Say { text, voice: None, language: None }])],
+        created_at: now_ms(),
+    };
+    numbers::insert(change, &number).await?;
+    Ok(number)
+}
+
 /// `trunk` as the settings want it.
 fn provided(provider: &Provider, trunk: TrunkRow) -> TrunkRow {
     TrunkRow {
@@ -173,7 +200,8 @@ fn provided(provider: &Provider, trunk: TrunkRow) -> TrunkRow {
         username: provider.username.clone(),
         password: provider.password.clone(),
         caller_id: provider.caller_id.clone(),
-        settings: provider.settings.clone(),
+        // Who calls in is said through the API.
+        settings: TrunkSettings { inbound: trunk.settings.inbound.clone(), ..provider.settings.clone() },
         enabled: true,
         ..trunk
     }

@@ -1,38 +1,20 @@
 //! What is read on a call's way, in memory.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row};
+use sqlx::AnyPool;
 
 use super::keys::KnownKey;
-use super::{MasterKey, Store, StoreError, TrunkRow, WebhookRow, json, keys, parsed, trunks, webhooks};
-
-/// A tenant.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Account {
-    /// 0 is the operator's own, customers count from 1.
-    pub id: i64,
-    /// What people call it.
-    pub name: String,
-    /// Countries it may call (ISO 3166 alpha-2, `*` for all); see [`Account::prefixes`].
-    pub countries: Vec<String>,
-    /// Beginnings of numbers it may call or (`!`) may not; see [`call::Prefix`]. Where neither countries nor prefixes
-    /// allow anything, the settings' do.
-    pub prefixes: Vec<String>,
-    /// The country by which its national numbers are read.
-    pub region: Option<String>,
-    /// Calls at once, if limited; at least 1.
-    pub max_calls: Option<u32>,
-    /// New calls in one second, if limited; at least 1.
-    pub calls_per_second: Option<u32>,
-    /// How long its calls may last, in seconds, if shorter than the settings'; at least 1.
-    pub max_duration_s: Option<u32>,
-}
+use super::{Account, MasterKey, Store, StoreError, TrunkRow, WebhookRow, accounts, keys, trunks, webhooks};
 
 /// Accounts, keys, trunks and webhook endpoints at one moment.
 pub(super) struct Snapshot {
     accounts: HashMap<i64, Account>,
+    domains: HashMap<String, i64>,
+    /// The accounts of each, by id.
+    realms: HashMap<String, Vec<i64>>,
+    inbound: Vec<Arc<TrunkRow>>,
     /// The default trunk first, then by priority and name.
     trunks: HashMap<i64, Vec<TrunkRow>>,
     /// By the first bytes of the hash; the rest is compared in constant time.
@@ -44,20 +26,8 @@ pub(super) struct Snapshot {
 impl Snapshot {
     pub(super) async fn load(pool: &AnyPool, master: &MasterKey) -> Result<Self, StoreError> {
         let rows = sqlx::query("SELECT * FROM accounts").fetch_all(pool).await?;
-        let accounts = rows.iter().map(|row| {
-            let account = Account {
-                id: row.try_get("id")?,
-                name: row.try_get("name")?,
-                countries: parsed(row, "countries", json)?,
-                prefixes: parsed(row, "prefixes", json)?,
-                region: row.try_get("region")?,
-                max_calls: limit(row, "max_calls")?,
-                calls_per_second: limit(row, "calls_per_second")?,
-                max_duration_s: limit(row, "max_duration_s")?,
-            };
-            Ok((account.id, account))
-        });
-        let accounts = accounts.collect::<Result<_, StoreError>>()?;
+        let accounts = rows.iter().map(|row| accounts::from_row(row).map(|account| (account.id, account)));
+        let accounts: HashMap<_, _> = accounts.collect::<Result<_, StoreError>>()?;
         let mut by_account: HashMap<i64, Vec<TrunkRow>> = HashMap::new();
         let order = "SELECT * FROM trunks ORDER BY account, is_default DESC, priority, name";
         for row in sqlx::query(order).fetch_all(pool).await? {
@@ -74,13 +44,36 @@ impl Snapshot {
             let webhook = webhooks::from_row(&row, master)?;
             endpoints.entry(webhook.account).or_default().push(webhook);
         }
-        Ok(Self { accounts, trunks: by_account, keys: known, webhooks: endpoints })
+        let named = accounts.values().filter_map(|account| Some((account.domain.clone()?, account.id)));
+        let domains = named.collect();
+        let mut realms: HashMap<String, Vec<i64>> = HashMap::new();
+        for account in accounts.values() {
+            realms.entry(account.realm.clone()).or_default().push(account.id);
+        }
+        realms.values_mut().for_each(|accounts| accounts.sort_unstable());
+        let inbound = by_account.values().flatten().filter(|trunk| trunk.calls_in());
+        let inbound = inbound.cloned().map(Arc::new).collect();
+        Ok(Self { accounts, domains, realms, trunks: by_account, inbound, keys: known, webhooks: endpoints })
     }
-}
 
-fn limit(row: &AnyRow, field: &'static str) -> Result<Option<u32>, StoreError> {
-    let limit: Option<i64> = row.try_get(field)?;
-    limit.map(|limit| u32::try_from(limit).map_err(|_| StoreError::Value { field })).transpose()
+    pub(super) fn account(&self, id: i64) -> Option<&Account> {
+        self.accounts.get(&id)
+    }
+
+    /// By its domain in lower case.
+    pub(super) fn account_of_domain(&self, domain: &str) -> Option<i64> {
+        self.domains.get(domain).copied()
+    }
+
+    /// By id.
+    pub(super) fn accounts_of_realm(&self, realm: &str) -> &[i64] {
+        self.realms.get(realm).map_or(&[], Vec::as_slice)
+    }
+
+    /// The enabled trunks that call in.
+    pub(super) fn inbound(&self) -> &[Arc<TrunkRow>] {
+        &self.inbound
+    }
 }
 
 impl Store {

@@ -7,6 +7,7 @@ mod gone;
 mod keeping;
 mod outbox;
 mod recordings;
+mod sip_server;
 mod speed;
 mod trunks;
 mod writer;
@@ -106,6 +107,10 @@ async fn suite(url: &str) {
     access::keys(url).await;
     trunks::trunks(url).await;
     trunks::provider(url).await;
+    sip_server::accounts(url).await;
+    sip_server::users(url).await;
+    sip_server::groups_and_numbers(url).await;
+    sip_server::trunks_that_call_in(url).await;
     calls::a_call_from_start_to_end(url).await;
     calls::states_only_move_forward(url).await;
     calls::lists(url).await;

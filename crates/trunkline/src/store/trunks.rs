@@ -4,7 +4,8 @@ use call::TrunkKind;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::{MasterKey, OPERATOR, Store, StoreError, id_of, json, parsed};
+use super::numbers::check_unused;
+use super::{Ha1, MasterKey, OPERATOR, Store, StoreError, id_of, inbound, json, parsed};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;
@@ -51,11 +52,23 @@ pub struct TrunkRow {
     pub enabled: bool,
     /// How it wants to be spoken to.
     pub settings: TrunkSettings,
+    /// What its `inbound` user presents when it calls in, for the account's realm; sealed at rest.
+    pub inbound_ha1: Option<Ha1>,
     /// Unix ms.
     pub created_at: i64,
 }
 
 impl TrunkRow {
+    /// Whether calls that come in are tied to it.
+    pub fn calls_in(&self) -> bool {
+        self.enabled && self.kind == TrunkKind::Sip && self.settings.inbound.is_given()
+    }
+
+    /// Whether the settings make it: their provider, or the simulated network.
+    pub(super) fn is_of_settings(&self) -> bool {
+        self.kind == TrunkKind::Simulated || self.name == FROM_SETTINGS
+    }
+
     /// The trunk as routes are planned over it.
     pub fn route(&self) -> call::Trunk {
         call::Trunk {
@@ -156,6 +169,7 @@ impl NewTrunk {
             is_default: self.is_default,
             enabled: self.enabled,
             settings: self.settings,
+            inbound_ha1: None,
             created_at: now_ms(),
         })
     }
@@ -186,6 +200,9 @@ fn kind_word(kind: TrunkKind) -> &'static str {
         TrunkKind::Simulated => "simulated",
     }
 }
+
+/// The columns of what an inbound user presents.
+const INBOUND_HA1: [&str; 2] = ["inbound_ha1_md5", "inbound_ha1_sha256"];
 
 /// What a password's seal is bound to.
 fn place(account: i64, id: Id) -> String {
@@ -220,6 +237,7 @@ pub(super) fn from_row(row: &AnyRow, master: &MasterKey) -> Result<TrunkRow, Sto
         is_default: row.try_get::<i64, _>("is_default")? != 0,
         enabled: row.try_get::<i64, _>("enabled")? != 0,
         settings: parsed(row, "settings", json)?,
+        inbound_ha1: Ha1::open(row, INBOUND_HA1, master, &format!("{account}/trunks/{id}/inbound"))?,
         created_at: row.try_get("created_at")?,
     })
 }
@@ -236,15 +254,20 @@ pub(super) async fn put(
     }
     let settings =
         serde_json::to_string(&trunk.settings).map_err(|_| StoreError::Value { field: "trunks.settings" })?;
+    let inbound = format!("{}/trunks/{}/inbound", trunk.account, trunk.id);
+    let inbound = trunk.inbound_ha1.as_ref().map(|ha1| ha1.seal(master, &inbound)).transpose()?;
+    let (inbound_md5, inbound_sha256) = inbound.unzip();
     let seal = |password: &Secret| master.seal(password, &place(trunk.account, trunk.id));
     let upsert = "INSERT INTO trunks (id, account, name, kind, host, port, transport, username, password, digest, \
-                  number_form, prefix, caller_id, priority, is_default, enabled, created_at, settings) \
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+                  number_form, prefix, caller_id, priority, is_default, enabled, created_at, settings, inbound_ha1_md5, \
+                  inbound_ha1_sha256) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
                   ON CONFLICT (id) DO UPDATE SET name = excluded.name, kind = excluded.kind, host = excluded.host, \
                   port = excluded.port, transport = excluded.transport, username = excluded.username, \
                   password = excluded.password, digest = excluded.digest, number_form = excluded.number_form, \
                   prefix = excluded.prefix, caller_id = excluded.caller_id, priority = excluded.priority, \
-                  is_default = excluded.is_default, enabled = excluded.enabled, settings = excluded.settings";
+                  is_default = excluded.is_default, enabled = excluded.enabled, settings = excluded.settings, \
+                  inbound_ha1_md5 = excluded.inbound_ha1_md5, inbound_ha1_sha256 = excluded.inbound_ha1_sha256";
     sqlx::query(upsert)
         .bind(trunk.id.to_string())
         .bind(trunk.account)
@@ -264,6 +287,8 @@ pub(super) async fn put(
         .bind(i64::from(trunk.enabled))
         .bind(trunk.created_at)
         .bind(settings)
+        .bind(inbound_md5)
+        .bind(inbound_sha256)
         .execute(connection)
         .await?;
     Ok(())
@@ -272,24 +297,24 @@ pub(super) async fn put(
 impl Store {
     /// Makes a trunk; refuses what is not valid and names that are taken.
     pub async fn create_trunk(&self, new: NewTrunk) -> Result<TrunkRow, StoreError> {
-        let row = new.into_row()?;
-        self.keep_trunk(&row, true).await?;
+        let mut row = new.into_row()?;
+        self.keep_trunk(&mut row, true).await?;
         Ok(row)
     }
 
     /// Changes a trunk to what `row` says (id, account and creation stay); false if there is none such.
     pub async fn update_trunk(&self, row: &TrunkRow) -> Result<bool, StoreError> {
-        self.keep_trunk(row, false).await
+        self.keep_trunk(&mut row.clone(), false).await
     }
 
-    async fn keep_trunk(&self, row: &TrunkRow, new: bool) -> Result<bool, StoreError> {
+    async fn keep_trunk(&self, row: &mut TrunkRow, new: bool) -> Result<bool, StoreError> {
         check(row)?;
         let _changing = self.0.changing.lock().await;
-        if self.account(row.account).is_none() {
+        let Some(account) = self.account(row.account) else {
             return Err(
                 Refused::bad("account_not_found", format!("There is no account {}.", row.account)).into()
             );
-        }
+        };
         let others = self.trunks(row.account);
         let before = others.iter().find(|trunk| trunk.id == row.id);
         if !new && before.is_none() {
@@ -303,6 +328,8 @@ impl Store {
             let message = "The name \"provider\" is kept for the trunk that the settings make.";
             return Err(Refused::bad("invalid_trunk", message).into());
         }
+        row.inbound_ha1 = inbound_ha1(row, before, &account.realm)?;
+        inbound::check_trunk(&self.memory(), &self.directory().read(), row)?;
         let mut change = self.0.writes.begin().await?;
         put(&mut change, row, &self.0.master).await?;
         change.commit().await?;
@@ -310,7 +337,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes a trunk of the account (or of anyone); false if there is none such. Calls keep its name.
+    /// Removes a trunk of the account (or of anyone); false if there is none such. Calls keep its name; one that
+    /// numbers name stays.
     pub async fn delete_trunk(&self, account: Option<i64>, id: Id) -> Result<bool, StoreError> {
         let _changing = self.0.changing.lock().await;
         let Some(trunk) = self.trunk(account, id) else { return Ok(false) };
@@ -320,9 +348,33 @@ impl Store {
                 .hint("Make another trunk the default, or start with demo = false.")
                 .into());
         }
+        let what = format!("trunk {}", trunk.name);
+        check_unused(self.directory(), trunk.account, "trunk_in_use", &what, Vec::new(), |number| {
+            number.trunk == Some(id)
+        })?;
         sqlx::query("DELETE FROM trunks WHERE id = $1").bind(id.to_string()).execute(&self.0.writes).await?;
         self.refresh().await?;
         Ok(true)
+    }
+}
+
+/// What the trunk's inbound user presents from now on; the password itself is given up.
+fn inbound_ha1(
+    row: &mut TrunkRow,
+    before: Option<&TrunkRow>,
+    realm: &str,
+) -> Result<Option<Ha1>, StoreError> {
+    let password = row.settings.inbound.password.take();
+    let Some(username) = row.settings.inbound.username.clone() else { return Ok(None) };
+    if let Some(password) = password {
+        return Ha1::new(&username, realm, &password).map(Some);
+    }
+    let kept = before.filter(|before| before.settings.inbound.username.as_ref() == Some(&username));
+    match kept.and_then(|before| before.inbound_ha1.clone()) {
+        Some(ha1) => Ok(Some(ha1)),
+        None => Err(Refused::bad("invalid_trunk", "settings.inbound.username: a new user needs a password.")
+            .hint("Send settings.inbound.password with it.")
+            .into()),
     }
 }
 

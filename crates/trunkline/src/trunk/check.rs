@@ -1,6 +1,74 @@
 //! What settings cannot be used, and what would do instead.
 
-use super::{SrtpMode, TrunkSettings, check_host, host_port};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+
+use super::{Inbound, SrtpMode, TrunkSettings, check_host, host_port};
+use crate::secret::Secret;
+
+/// The most addresses and ranges of one trunk.
+const MOST_SOURCES: usize = 100;
+
+/// Addresses and ranges, as texts; of a range only the part that counts is kept.
+pub(super) fn sources<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    let read = |text: &String| {
+        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map(|net: IpNet| net.trunc()).map_err(|_| {
+            let shown: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
+            serde::de::Error::custom(format!("{shown:?} is no address or range such as 198.51.100.0/24"))
+        })
+    };
+    texts.iter().map(read).collect()
+}
+
+impl Inbound {
+    fn check(&self) -> Result<(), String> {
+        if self.sources.len() > MOST_SOURCES {
+            return Err(format!(
+                "settings.inbound.sources: {MOST_SOURCES} addresses and ranges are the most."
+            ));
+        }
+        if let Some(net) = self.sources.iter().find(|net| net.prefix_len() == 0) {
+            return Err(format!(
+                "settings.inbound.sources: {net} is everybody; name the carrier's own addresses."
+            ));
+        }
+        let name = self.username.as_deref();
+        let known = |b: u8| b.is_ascii_graphic() && !b"\"\\:".contains(&b);
+        if name.is_some_and(|name| !(1..=64).contains(&name.len()) || !name.bytes().all(known)) {
+            return Err(
+                "settings.inbound.username: a user name has 1 to 64 characters without blanks, quotation \
+                        marks, backslashes and colons."
+                    .into(),
+            );
+        }
+        match self.password.as_ref().map(Secret::expose) {
+            Some(_) if name.is_none() => {
+                return Err(
+                    "settings.inbound.password: it belongs to a user; set settings.inbound.username too."
+                        .into(),
+                );
+            }
+            Some(text)
+                if !(12..=128).contains(&text.chars().count()) || text.chars().any(char::is_control) =>
+            {
+                return Err(
+                    "settings.inbound.password: a password has 12 to 128 characters, none of them a control \
+                            character."
+                        .into(),
+                );
+            }
+            _ => {}
+        }
+        match &self.tls_name {
+            Some(name) => check_host(name).map_err(|why| format!("settings.inbound.tls_name {why}.")),
+            None => Ok(()),
+        }
+    }
+}
 
 impl TrunkSettings {
     /// Whether a trunk with this transport and user name can go by these settings; the text names the key, what is
@@ -9,6 +77,7 @@ impl TrunkSettings {
         self.check_names()?;
         self.check_media(transport)?;
         self.check_times()?;
+        self.inbound.check()?;
         if self.register && username.is_none_or(str::is_empty) {
             return Err(
                 "settings.register: a trunk registers under its user name, and this one has none; set username (and \

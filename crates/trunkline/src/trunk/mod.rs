@@ -5,9 +5,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+
+use crate::secret::Secret;
 
 mod check;
 mod host;
@@ -74,6 +77,36 @@ pub struct TrunkSettings {
     /// How long a call may wait for `channels` and `calls_per_second`, seconds; 0 refuses at once.
     #[schema(maximum = 3600)]
     pub queue_s: u32,
+    /// What calls that come in from the carrier are recognised by.
+    pub inbound: Inbound,
+}
+
+/// What calls that come in are recognised by: everything that is given must fit. Without any, none come in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(example = json!({ "sources": ["198.51.100.0/24"], "username": null, "tls_name": null }))]
+pub struct Inbound {
+    /// Addresses and ranges that its calls come from.
+    #[serde(deserialize_with = "check::sources")]
+    #[schema(value_type = Vec<String>, max_items = 100)]
+    pub sources: Vec<IpNet>,
+    /// The digest user its calls present.
+    #[schema(max_length = 64)]
+    pub username: Option<String>,
+    /// That user's password, 12 to 128 characters; never shown again, and needed again only with another user name.
+    #[serde(skip_serializing)]
+    #[schema(value_type = Option<String>, write_only)]
+    pub password: Option<Secret>,
+    /// The name in its certificate, where its calls come over TLS.
+    #[schema(max_length = 253)]
+    pub tls_name: Option<String>,
+}
+
+impl Inbound {
+    /// Whether anything is said of calls that come in.
+    pub fn is_given(&self) -> bool {
+        !self.sources.is_empty() || self.username.is_some() || self.tls_name.is_some()
+    }
 }
 
 impl Default for TrunkSettings {
@@ -99,6 +132,7 @@ impl Default for TrunkSettings {
             channels: None,
             calls_per_second: None,
             queue_s: 30,
+            inbound: Inbound::default(),
         }
     }
 }
@@ -121,6 +155,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 words! {
     /// How a carrier writes the numbers of calls that come in.

@@ -24,6 +24,7 @@ pub(crate) fn row(change: impl FnOnce(&mut TrunkRow)) -> TrunkRow {
         is_default: true,
         enabled: true,
         settings: TrunkSettings::default(),
+        inbound_ha1: None,
         created_at: 0,
     };
     change(&mut row);
