@@ -101,6 +101,13 @@ impl Key {
         Some(key)
     }
 
+    /// As DTLS yields them: the key, and the salt, each as long as the suite wants.
+    pub(crate) fn of_halves(suite: Suite, key: &[u8], salt: &[u8]) -> Option<Key> {
+        let mut whole = Key([0; KEY + SALT]);
+        whole.0.iter_mut().zip(key.iter().chain(salt)).for_each(|(to, from)| *to = *from);
+        (key.len() == suite.master() && salt.len() == suite.salt()).then_some(whole)
+    }
+
     /// As they stand in `a=crypto`.
     pub(crate) fn bytes(&self, suite: Suite) -> &[u8] {
         self.0.get(..suite.key_len()).unwrap_or_default()
