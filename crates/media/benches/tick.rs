@@ -26,6 +26,7 @@ fn negotiated(codec: Codec) -> Negotiated {
         ptime_ms: 20,
         direction: Direction::SendRecv,
         crypto: None,
+        web: None,
         places: vec![None],
     }
 }

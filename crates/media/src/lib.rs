@@ -60,6 +60,7 @@ mod stats;
 #[cfg(test)]
 mod testing;
 pub mod tone;
+pub mod web;
 
 pub use clip::{Clip, ClipError};
 pub use codec::{Codec, FRAME, FRAME_TIME, SAMPLE_RATE};

@@ -4,6 +4,7 @@
 mod description;
 mod exchange;
 mod sdes;
+pub(crate) mod web;
 mod write;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ pub use self::exchange::{accept, answer, offer, reoffer};
 use crate::Codec;
 use crate::dtmf::By;
 use crate::srtp::{Crypto, Keys};
+use crate::web::Agreed;
 
 /// The payload type we offer for `telephone-event/8000`.
 pub(crate) const TELEPHONE_EVENT: u8 = 101;
@@ -159,7 +161,8 @@ pub struct Negotiated {
     pub event_clock: u32,
     /// What a payload type means that they may send: what we listed, and what they list.
     pub formats: Vec<(u8, Format)>,
-    /// Where their RTP port is; an unspecified address (`c=0.0.0.0`) means on hold (RFC 3264 8.4).
+    /// Where their RTP port is; an unspecified address (`c=0.0.0.0`) means on hold (RFC 3264 8.4), but for a browser,
+    /// whose checks say where it is.
     pub remote: SocketAddr,
     /// Where their RTCP port is: `a=rtcp` (RFC 3605), or the port above RTP.
     pub remote_rtcp: SocketAddr,
@@ -172,6 +175,8 @@ pub struct Negotiated {
     pub direction: Direction,
     /// The keys of both directions where media is encrypted.
     pub crypto: Option<Crypto>,
+    /// What a browser and we know of one another; its media is encrypted with keys of DTLS.
+    pub web: Option<Agreed>,
     /// What stands in the place of each m-line: `None` for ours, else what is refused. A later offer keeps the places
     /// (RFC 3264 section 8).
     pub places: Vec<Option<String>>,
@@ -197,6 +202,16 @@ impl Negotiated {
             COMFORT_NOISE => Some(Format::ComfortNoise),
             _ => Codec::from_payload_type(payload_type).map(Format::Audio),
         })
+    }
+
+    /// Whether they want to hear nothing of us.
+    pub fn is_held(&self) -> bool {
+        !self.direction.sends() || self.is_nowhere()
+    }
+
+    /// Whether the address says hold, RFC 2543's way.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.web.is_none() && (self.remote.ip().is_unspecified() || self.remote.port() == 0)
     }
 }
 
@@ -230,6 +245,9 @@ pub enum SdpError {
     /// SRTP, but none of the keys can be used.
     #[error("the other side encrypts audio with no key that can be used: a=crypto with one of {}", suites())]
     NoKeys,
+    /// A browser's description without what its media cannot do without.
+    #[error("the other side's WebRTC description lacks {0}")]
+    Lacks(&'static str),
     /// None of our codecs is among theirs.
     #[error("no common codec: they speak {theirs}")]
     NoCommonCodec {

@@ -21,7 +21,7 @@ use self::send::{Content, Item, Sender};
 use self::tape::Tape;
 use crate::dtmf::{self, By, Dialling, DtmfError};
 use crate::sdp::{Direction, Dtmf, Negotiated};
-use crate::srtp::{self, Srtp};
+use crate::srtp::{self, Crypto, Srtp};
 use crate::stats::mos;
 use crate::{Clip, Codec, FRAME, Stats, rtp};
 
@@ -112,6 +112,8 @@ pub struct Session {
     dtmf: Dtmf,
     rtcp_mux: bool,
     srtp: Option<Box<Srtp>>,
+    /// A browser's, whose keys have not come yet: nothing is sent, and nothing taken.
+    awaits_keys: bool,
     unauthentic: u64,
     /// The sequence number of our first packet.
     first: u16,
@@ -132,10 +134,11 @@ impl Session {
             receiver: Receiver::new(negotiated, setup.silence_after, now),
             tape: setup.record.then(Tape::default),
             direction: negotiated.direction,
-            is_held: is_nowhere(negotiated.remote),
+            is_held: negotiated.is_nowhere(),
             dtmf: negotiated.dtmf,
             rtcp_mux: negotiated.rtcp_mux,
             srtp: negotiated.crypto.as_ref().map(|crypto| Box::new(Srtp::new(crypto))),
+            awaits_keys: negotiated.web.is_some(),
             unauthentic: 0,
             first: setup.sequence,
             echoes: false,
@@ -152,16 +155,33 @@ impl Session {
     /// packets goes on, and so does the queue (digits are dropped if they are no longer taken).
     pub fn update(&mut self, negotiated: Negotiated, now: Instant) {
         self.direction = negotiated.direction;
-        self.is_held = is_nowhere(negotiated.remote);
+        self.is_held = negotiated.is_nowhere();
         self.dtmf = negotiated.dtmf;
         self.rtcp_mux = negotiated.rtcp_mux;
         match (&mut self.srtp, &negotiated.crypto) {
+            // Keys of DTLS are not the SDP's to change.
+            _ if negotiated.web.is_some() => {}
             (Some(srtp), Some(crypto)) => srtp.update(crypto),
             (srtp, crypto) => *srtp = crypto.as_ref().map(|crypto| Box::new(Srtp::new(crypto))),
         }
         self.sender.update(&negotiated, &mut self.events);
         self.receiver.update(&negotiated, now);
         self.reports.update(negotiated.remote_rtcp);
+    }
+
+    /// Takes the keys of a DTLS handshake ([`crate::web::Output::Keys`]): from now on a browser's media flows. Until
+    /// then what is queued waits.
+    pub fn secure(&mut self, crypto: &Crypto) {
+        match &mut self.srtp {
+            Some(srtp) => srtp.update(crypto),
+            srtp => *srtp = Some(Box::new(Srtp::new(crypto))),
+        }
+        self.awaits_keys = false;
+    }
+
+    /// Sends there from now on, as ICE says ([`crate::web::Transport::remote`]).
+    pub fn send_to(&mut self, remote: SocketAddr) {
+        self.receiver.send_to(remote);
     }
 
     /// Queues a clip behind what is playing.
@@ -277,6 +297,7 @@ impl Session {
         }
         let is_authentic = self.srtp.is_some();
         let packet = match &mut self.srtp {
+            None if self.awaits_keys => return None,
             None => packet,
             Some(srtp) => match srtp.open_rtp(packet) {
                 Some(plain) => plain,
@@ -327,13 +348,14 @@ impl Session {
     }
 
     fn may_send(&self) -> bool {
-        matches!(self.direction, Direction::SendRecv | Direction::SendOnly) && !self.is_held
+        self.direction.sends() && !self.is_held && !self.awaits_keys
     }
 
     /// Takes a packet that came to the RTCP port. Its source is latched onto as that of RTP is.
     pub fn handle_rtcp(&mut self, packet: &[u8], from: SocketAddr, now: Instant) {
         let is_authentic = self.srtp.is_some();
         let packet = match &mut self.srtp {
+            None if self.awaits_keys => return,
             None => packet,
             Some(srtp) => match srtp.open_rtcp(packet) {
                 Some(plain) => plain,
@@ -411,7 +433,7 @@ impl Session {
     /// Every 5 s (first after 2.5 s) a sender or receiver report with our name. `wall_ntp` is the wall clock of
     /// `now` as NTP 32.32 (seconds since 1900).
     pub fn poll_rtcp(&mut self, now: Instant, wall_ntp: u64, out: &mut [u8; 1500]) -> Option<Send> {
-        if self.is_held {
+        if self.is_held || self.awaits_keys {
             return None;
         }
         let info = self.sender.info(wall_ntp);
@@ -423,7 +445,7 @@ impl Session {
 
     /// The RTCP BYE of the end (RFC 3550 6.6).
     pub fn close(&mut self, out: &mut [u8; 1500]) -> Option<Send> {
-        if self.is_held {
+        if self.is_held || self.awaits_keys {
             return None;
         }
         let len = self.reports.bye(self.sender.ssrc(), out)?;
@@ -493,10 +515,6 @@ impl Session {
 
 /// A packet's length and our playout, in ms: the part of the delay that is made here.
 const OWN_DELAY_MS: f32 = 20.0 + 40.0;
-
-fn is_nowhere(remote: SocketAddr) -> bool {
-    remote.ip().is_unspecified() || remote.port() == 0
-}
 
 #[cfg(test)]
 mod tests;

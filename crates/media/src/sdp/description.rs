@@ -1,6 +1,7 @@
 //! Reading a session description (RFC 8866).
 
 use super::sdes::{self, Offered};
+use super::web::Attributes;
 use super::{Direction, SdpError};
 
 /// The longest description that is read, in bytes.
@@ -22,6 +23,10 @@ pub struct Description {
     pub direction: Option<Direction>,
     /// The m-lines in their order.
     pub media: Vec<Media>,
+    /// What it says of ICE and DTLS for all media.
+    pub(super) web: Attributes,
+    /// The mids of the first `a=group:BUNDLE` (RFC 9143); empty if there is none.
+    pub(super) bundle: Vec<String>,
 }
 
 /// One m-line and the attributes below it.
@@ -53,6 +58,8 @@ pub struct Media {
     pub(super) fmtps: Vec<(u8, String)>,
     /// Those `a=crypto` (RFC 4568) that we can use.
     pub(super) crypto: Vec<Offered>,
+    /// What it says of ICE and DTLS.
+    pub(super) web: Attributes,
 }
 
 /// What a payload type stands for.
@@ -80,8 +87,14 @@ impl Description {
         if lines.next().is_none_or(|line| line.trim_end() != "v=0") {
             return Err(SdpError::NotSdp);
         }
-        let mut description =
-            Description { connection: None, timing: "0 0".to_owned(), direction: None, media: Vec::new() };
+        let mut description = Description {
+            connection: None,
+            timing: "0 0".to_owned(),
+            direction: None,
+            media: Vec::new(),
+            web: Attributes::default(),
+            bundle: Vec::new(),
+        };
         for line in lines {
             let broken = || SdpError::Line(line.chars().take(100).collect());
             let (type_, value) = line.split_once('=').ok_or_else(broken)?;
@@ -93,11 +106,22 @@ impl Description {
                 ("c", None) => description.connection = Some(address(value).ok_or_else(broken)?),
                 ("t", None) => description.timing = timing(value).ok_or_else(broken)?,
                 ("a", Some(media)) => media.attribute(value),
-                ("a", None) => description.direction = Direction::parse(value).or(description.direction),
+                ("a", None) => description.attribute(value),
                 _ => {}
             }
         }
         Ok(description)
+    }
+
+    /// Takes over an attribute of the session.
+    fn attribute(&mut self, value: &str) {
+        self.direction = Direction::parse(value).or(self.direction);
+        let (name, value) = value.split_once(':').unwrap_or((value.trim(), ""));
+        let mut fields = value.split_whitespace();
+        if name == "group" && fields.next() == Some("BUNDLE") && self.bundle.is_empty() {
+            self.bundle = fields.take(MAX_MEDIA).map(str::to_owned).collect();
+        }
+        self.web.take(name, value);
     }
 }
 
@@ -127,6 +151,7 @@ impl Media {
             rtcp_mux: false,
             fmtps: Vec::new(),
             crypto: Vec::new(),
+            web: Attributes::default(),
         })
     }
 
@@ -150,7 +175,7 @@ impl Media {
                 self.fmtps.extend(fmtp);
             }
             "crypto" => self.crypto.extend(sdes::parse(value)),
-            _ => {}
+            _ => self.web.take(name, value),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Offer and answer (RFC 3264).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::description::{Description, Media};
 use super::write::{self, Line};
@@ -9,6 +9,7 @@ use super::{
 };
 use crate::dtmf::By;
 use crate::srtp::Crypto;
+use crate::web::Agreed;
 use crate::{Codec, SAMPLE_RATE};
 
 /// Our offer: our codecs by preference, `telephone-event`, and keys if we are to encrypt.
@@ -19,6 +20,11 @@ pub fn offer(local: &Local) -> String {
 /// A later offer within the same call: payload types keep their meaning and m-lines their places (RFC 3264
 /// section 8).
 pub fn reoffer(local: &Local, agreed: &Negotiated) -> String {
+    describe(local, &again(local, agreed), &agreed.places)
+}
+
+/// What we list in a later offer.
+pub(super) fn again(local: &Local, agreed: &Negotiated) -> Vec<(u8, Format)> {
     let mut formats = agreed.formats.clone();
     let is_known = |format: &Format| formats.iter().any(|(_, known)| known == format);
     let more: Vec<_> = ours(local).into_iter().filter(|(_, format)| !is_known(format)).collect();
@@ -41,7 +47,7 @@ pub fn reoffer(local: &Local, agreed: &Negotiated) -> String {
     }
     // The codec in use stays the first.
     listed.sort_by_key(|(_, format)| *format != Format::Audio(agreed.codec));
-    describe(local, &listed, &agreed.places)
+    listed
 }
 
 fn describe(local: &Local, formats: &[(u8, Format)], places: &[Option<String>]) -> String {
@@ -68,7 +74,7 @@ fn describe(local: &Local, formats: &[(u8, Format)], places: &[Option<String>]) 
 }
 
 /// What we list, with the payload types we choose.
-fn ours(local: &Local) -> Vec<(u8, Format)> {
+pub(super) fn ours(local: &Local) -> Vec<(u8, Format)> {
     let audio = local.codecs.iter().map(|&codec| (codec.payload_type(), Format::Audio(codec)));
     let has = |hz: u32| local.dtmf == By::Rfc4733 && local.codecs.iter().any(|codec| codec.clock() == hz);
     let events = [(TELEPHONE_EVENT, SAMPLE_RATE), (TELEPHONE_EVENT_48, 48_000)];
@@ -89,7 +95,8 @@ pub fn answer(offer: &[u8], local: &Local) -> Result<(String, Negotiated), SdpEr
     let offer = Description::parse(offer)?;
     let (chosen, media) = choose(&offer, local, |media| sdes::answer(media, local))?;
     let crypto = sdes::answer(media, local);
-    let mut negotiated = agree(&offer, media, local, crypto.as_ref().map(|(_, crypto)| crypto.clone()))?;
+    let mut negotiated =
+        agree(&offer, media, local, crypto.as_ref().map(|(_, crypto)| crypto.clone()), None)?;
     negotiated.rtcp_mux = media.rtcp_mux;
     let events = listed_events(media, &negotiated).map(|(type_, hz)| (type_, Format::Event(hz)));
     let events = events.filter(|_| local.dtmf == By::Rfc4733);
@@ -117,7 +124,7 @@ pub fn answer(offer: &[u8], local: &Local) -> Result<(String, Negotiated), SdpEr
 }
 
 /// The m-lines in their order: `None` where the audio is, for the others what refuses them.
-fn places(theirs: &Description, chosen: usize) -> Vec<Option<String>> {
+pub(super) fn places(theirs: &Description, chosen: usize) -> Vec<Option<String>> {
     let refused = |media: &Media| format!("{} 0 {} {}", media.kind, media.proto, media.formats.join(" "));
     let lines = theirs.media.iter().enumerate();
     lines.map(|(index, media)| (index != chosen).then(|| refused(media))).collect()
@@ -132,15 +139,19 @@ pub fn accept(local: &Local, answer: &[u8]) -> Result<Negotiated, SdpError> {
     let answer = Description::parse(answer)?;
     let (chosen, media) = choose(&answer, local, |media| sdes::accept(media, local))?;
     let crypto = sdes::accept(media, local).map(|(_, crypto)| crypto);
-    let mut negotiated = agree(&answer, media, local, crypto)?;
+    let mut negotiated = agree(&answer, media, local, crypto, None)?;
     negotiated.places = places(&answer, chosen);
-    // What we offered is always taken: they are told our types, but may answer with some of their own (RFC 3264 6.1).
+    take_ours(&mut negotiated, local);
+    Ok(negotiated)
+}
+
+/// What we offered is always taken: they are told our types, but may answer with some of their own (RFC 3264 6.1).
+pub(super) fn take_ours(negotiated: &mut Negotiated, local: &Local) {
     for (payload_type, format) in ours(local) {
         if !negotiated.formats.iter().any(|(known, _)| *known == payload_type) {
             negotiated.formats.push((payload_type, format));
         }
     }
-    Ok(negotiated)
 }
 
 /// The first m-line we can use, encrypted ones before others; if there is none, what is wrong with the first audio.
@@ -187,7 +198,7 @@ fn choose<'a>(
 }
 
 /// Their formats that we speak, in their order.
-fn audio(media: &Media, local: &Local) -> impl Iterator<Item = (u8, Format)> + Clone {
+pub(super) fn audio(media: &Media, local: &Local) -> impl Iterator<Item = (u8, Format)> + Clone {
     media.payload_types().filter_map(|payload_type| {
         let codec = match media.rtpmap(payload_type) {
             Some(map) => Codec::from_rtpmap(&map.name, map.clock),
@@ -198,7 +209,7 @@ fn audio(media: &Media, local: &Local) -> impl Iterator<Item = (u8, Format)> + C
 }
 
 /// Their payload types for `telephone-event`, with their rates.
-fn events(media: &Media) -> impl Iterator<Item = (u8, u32)> + Clone {
+pub(super) fn events(media: &Media) -> impl Iterator<Item = (u8, u32)> + Clone {
     media.payload_types().filter_map(|payload_type| {
         let map = media.rtpmap(payload_type)?;
         map.name.eq_ignore_ascii_case("telephone-event").then_some((payload_type, map.clock))
@@ -212,7 +223,7 @@ fn listed_events(media: &Media, negotiated: &Negotiated) -> impl Iterator<Item =
 }
 
 /// Their formats by name, for people.
-fn names(media: &Media) -> String {
+pub(super) fn names(media: &Media) -> String {
     let name = |format: &String| {
         let map = format.parse().ok().and_then(|payload_type| media.rtpmap(payload_type));
         match (map, &format[..]) {
@@ -230,19 +241,23 @@ fn names(media: &Media) -> String {
 }
 
 /// What their m-line says, seen from our side.
-fn agree(
+pub(super) fn agree(
     theirs: &Description,
     media: &Media,
     local: &Local,
     crypto: Option<Crypto>,
+    web: Option<Agreed>,
 ) -> Result<Negotiated, SdpError> {
     let first = audio(media, local).find_map(|(payload_type, format)| match format {
         Format::Audio(codec) => Some((payload_type, codec)),
         Format::Event(_) | Format::ComfortNoise => None,
     });
     let (payload_type, codec) = first.ok_or_else(|| SdpError::NoCommonCodec { theirs: names(media) })?;
-    let host = media.connection.as_ref().or(theirs.connection.as_ref()).ok_or(SdpError::NoAddress)?;
-    let address: IpAddr = host.parse().map_err(|_| SdpError::Hostname(host.clone()))?;
+    let address = match address(theirs, media) {
+        // A browser says by ICE where it is.
+        Err(_) if web.is_some() => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        address => address?,
+    };
     let (rtcp_port, rtcp_host) = media
         .rtcp
         .as_ref()
@@ -252,7 +267,7 @@ fn agree(
     let rtcp_address =
         rtcp_host.and_then(|host| host.parse().ok()).filter(|host: &IpAddr| !host.is_unspecified());
     let direction = media.direction.or(theirs.direction).unwrap_or_default();
-    let is_reachable = !address.is_unspecified();
+    let is_reachable = web.is_some() || !address.is_unspecified();
     let clock = codec.clock();
     let event = events(media).find(|(_, hz)| *hz == clock).or_else(|| events(media).next());
     let ptime = media.ptime.filter(|ptime| (10..=60).contains(ptime)).unwrap_or(20);
@@ -279,6 +294,13 @@ fn agree(
             local.direction.receives() && direction.sends(),
         ),
         crypto,
+        web,
         places: Vec::new(),
     })
+}
+
+/// Where they want to receive, as `c=` says.
+fn address(theirs: &Description, media: &Media) -> Result<IpAddr, SdpError> {
+    let host = media.connection.as_ref().or(theirs.connection.as_ref()).ok_or(SdpError::NoAddress)?;
+    host.parse().map_err(|_| SdpError::Hostname(host.clone()))
 }

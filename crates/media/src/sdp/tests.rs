@@ -106,6 +106,7 @@ fn answers_in_their_order_with_their_event_type_and_refuses_the_rest() {
             ptime_ms: 40,
             direction: Direction::SendRecv,
             crypto: None,
+            web: None,
             places: vec![
                 Some("video 0 RTP/AVP 96 97".to_owned()),
                 None,

@@ -66,6 +66,11 @@ pub(super) fn audio(sdp: &mut String, local: &Local, ours: &Line<'_>) {
     line(sdp, format_args!("a={}", ours.direction.name()));
 }
 
+/// An attribute.
+pub(super) fn attribute(sdp: &mut String, attribute: impl std::fmt::Display) {
+    line(sdp, format_args!("a={attribute}"));
+}
+
 fn line(sdp: &mut String, line: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = write!(sdp, "{line}\r\n");

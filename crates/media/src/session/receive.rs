@@ -92,7 +92,10 @@ impl Receiver {
 
     /// Goes on as newly agreed: who sends is found out again.
     pub(super) fn update(&mut self, negotiated: &Negotiated, now: Instant) {
-        self.latch = Latch::new(negotiated.remote);
+        // Where a browser is only ICE says.
+        if negotiated.web.is_none() {
+            self.latch = Latch::new(negotiated.remote);
+        }
         self.detector = detector(negotiated);
         self.negotiated = negotiated.clone();
         self.playout.prepare(negotiated.codec);
@@ -217,6 +220,10 @@ impl Receiver {
 
     pub(super) fn remote(&self) -> SocketAddr {
         self.latch.remote()
+    }
+
+    pub(super) fn send_to(&mut self, remote: SocketAddr) {
+        self.latch = Latch::new(remote);
     }
 
     pub(super) fn heard(&self) -> &[i16; FRAME] {

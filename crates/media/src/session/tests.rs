@@ -41,6 +41,7 @@ fn negotiated(remote: &str) -> Negotiated {
         ptime_ms: 20,
         direction: Direction::SendRecv,
         crypto: None,
+        web: None,
         places: vec![None],
     }
 }

@@ -1,14 +1,15 @@
 //! The transforms of RFC 3711 section 4 and RFC 7714, and the keys they derive.
 
-use aes::Aes128;
+use aes::{Aes128, Aes256};
 use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes128Gcm, Tag};
-use ctr::cipher::{InnerIvInit, StreamCipher, StreamCipherCoreWrapper};
+use aes_gcm::{Aes128Gcm, Aes256Gcm, Tag};
+use ctr::cipher::consts::U16;
+use ctr::cipher::{BlockCipherEncrypt, BlockSizeUser, InnerIvInit, StreamCipher, StreamCipherCoreWrapper};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use zeroize::Zeroize;
 
-use super::{Key, SALT, Suite};
+use super::{KEY, Key, SALT, Suite};
 
 /// Which of the two protocols a packet is of: they have keys of their own (RFC 3711 4.3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,29 +21,57 @@ pub(super) enum Kind {
 /// The session keys of one direction and protocol.
 pub(super) enum Cipher {
     Cm { aes: Box<Aes128>, salt: [u8; SALT], mac: Box<Hmac<Sha1>>, tag: usize },
-    Gcm { aead: Box<Aes128Gcm>, salt: [u8; SALT] },
+    Gcm { aead: Aead, salt: [u8; SALT] },
+}
+
+/// AES-GCM with a key of either length.
+pub(super) enum Aead {
+    Short(Box<Aes128Gcm>),
+    Long(Box<Aes256Gcm>),
+}
+
+impl Aead {
+    /// Encrypts in place; the tag.
+    fn seal(&self, nonce: [u8; 12], aad: &[u8], body: &mut [u8]) -> Option<Tag> {
+        match self {
+            Aead::Short(aead) => aead.encrypt_inout_detached(&nonce.into(), aad, body.into()),
+            Aead::Long(aead) => aead.encrypt_inout_detached(&nonce.into(), aad, body.into()),
+        }
+        .ok()
+    }
+
+    /// Decrypts in place what is authentic.
+    fn open(&self, nonce: [u8; 12], aad: &[u8], body: &mut [u8], tag: &[u8]) -> Option<()> {
+        let tag = Tag::try_from(tag).ok()?;
+        match self {
+            Aead::Short(aead) => aead.decrypt_inout_detached(&nonce.into(), aad, body.into(), &tag),
+            Aead::Long(aead) => aead.decrypt_inout_detached(&nonce.into(), aad, body.into(), &tag),
+        }
+        .ok()
+    }
 }
 
 impl Cipher {
     /// Derives the session keys of a master key (RFC 3711 4.3.1, derivation rate 0).
     pub(super) fn new(suite: Suite, master: &Key, kind: Kind) -> Cipher {
-        let (mut key, master_salt) = master.halves();
-        let master = Aes128::new(&key.into());
+        let (mut key, master_salt) = master.halves(suite);
+        let master = Master::new(suite, &key);
         let base = if kind == Kind::Rtp { 0 } else { 3 };
         let (mut auth, mut salt) = ([0; 20], [0; SALT]);
-        key.fill(0);
-        derive(&master, &master_salt, base, &mut key);
-        derive(&master, &master_salt, base + 1, &mut auth);
+        master.derive(&master_salt, base, &mut key);
+        master.derive(&master_salt, base + 1, &mut auth);
+        master.derive(&master_salt, base + 2, salt.get_mut(..suite.salt()).unwrap_or_default());
         let cipher = match suite {
             Suite::AeadAes128Gcm => {
-                derive(&master, &master_salt, base + 2, salt.get_mut(..12).unwrap_or_default());
-                Cipher::Gcm { aead: Box::new(Aes128Gcm::new(&key.into())), salt }
+                Cipher::Gcm { aead: Aead::Short(Box::new(Aes128Gcm::new(&short(&key).into()))), salt }
+            }
+            Suite::AeadAes256Gcm => {
+                Cipher::Gcm { aead: Aead::Long(Box::new(Aes256Gcm::new(&key.into()))), salt }
             }
             Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
-                derive(&master, &master_salt, base + 2, &mut salt);
                 let tag = if kind == Kind::Rtp { suite.rtp_tag() } else { suite.rtcp_tag() };
                 let mac = Box::new(<Hmac<Sha1> as KeyInit>::new(&hmac_key(&auth)));
-                Cipher::Cm { aes: Box::new(Aes128::new(&key.into())), salt, mac, tag }
+                Cipher::Cm { aes: Box::new(Aes128::new(&short(&key).into())), salt, mac, tag }
             }
         };
         key.zeroize();
@@ -55,7 +84,7 @@ impl Cipher {
     pub(super) fn of_session_keys(key: &[u8; 16], session_salt: &[u8; 12]) -> Cipher {
         let mut salt = [0; SALT];
         fill(&mut salt, session_salt);
-        Cipher::Gcm { aead: Box::new(Aes128Gcm::new(&(*key).into())), salt }
+        Cipher::Gcm { aead: Aead::Short(Box::new(Aes128Gcm::new(&(*key).into()))), salt }
     }
 
     /// Bytes a packet grows by, SRTCP's index not counted.
@@ -107,7 +136,7 @@ impl Cipher {
             }
             Cipher::Gcm { aead, salt } => {
                 let nonce = Self::nonce(salt, ssrc, index);
-                fill(tag, &aead.encrypt_inout_detached(&nonce.into(), header, body.into()).ok()?);
+                fill(tag, &aead.seal(nonce, header, body)?);
             }
         }
         Some(end)
@@ -127,8 +156,7 @@ impl Cipher {
             }
             Cipher::Gcm { aead, salt } => {
                 let nonce = Self::nonce(salt, ssrc, index);
-                let tag = Tag::try_from(&*tag).ok()?;
-                aead.decrypt_inout_detached(&nonce.into(), header, body.into(), &tag).ok()?;
+                aead.open(nonce, header, body, tag)?;
             }
         }
         Some(len)
@@ -153,7 +181,7 @@ impl Cipher {
                 let nonce = Self::nonce(salt, ssrc, u64::from(index));
                 let aad = associated(header, word)?;
                 let (tag, place) = tail.split_at_mut_checked(16)?;
-                fill(tag, &aead.encrypt_inout_detached(&nonce.into(), &aad, body.into()).ok()?);
+                fill(tag, &aead.seal(nonce, &aad, body)?);
                 fill(place, &word);
             }
         }
@@ -186,10 +214,7 @@ impl Cipher {
             Cipher::Gcm { aead, salt } => {
                 let (tag, place) = tail.split_at_mut_checked(16)?;
                 let nonce = Self::nonce(salt, ssrc, u64::from(index));
-                let (aad, tag) = (associated(header, word)?, Tag::try_from(&*tag).ok()?);
-                aead.decrypt_inout_detached(&nonce.into(), &aad, body.into(), &tag)
-                    .ok()
-                    .filter(|()| *place == word)?;
+                aead.open(nonce, &associated(header, word)?, body, tag).filter(|()| *place == word)?;
             }
         }
         Some(len)
@@ -215,21 +240,48 @@ fn associated(header: &[u8], word: [u8; 4]) -> Option<[u8; RTCP_HEADER + 4]> {
     Some(aad)
 }
 
-/// The key derivation function of RFC 3711 4.3.3.
-fn derive(master: &Aes128, salt: &[u8; SALT], label: u8, out: &mut [u8]) {
-    let mut iv = [0; 16];
-    iv.iter_mut().zip(salt).for_each(|(to, from)| *to = *from);
-    mix(&mut iv, 7, &[label]);
-    out.fill(0);
-    counter(master, iv).apply_keystream(out);
+/// The cipher that derives session keys (RFC 3711 4.3.3; with a key of 256 bits RFC 6188).
+enum Master {
+    Short(Aes128),
+    Long(Aes256),
 }
 
-fn counter(aes: &Aes128, iv: [u8; 16]) -> Counter<'_> {
+impl Master {
+    fn new(suite: Suite, key: &[u8; KEY]) -> Master {
+        match suite.master() {
+            KEY => Master::Long(Aes256::new(&(*key).into())),
+            _ => Master::Short(Aes128::new(&short(key).into())),
+        }
+    }
+
+    fn derive(&self, salt: &[u8; SALT], label: u8, out: &mut [u8]) {
+        let mut iv = [0; 16];
+        iv.iter_mut().zip(salt).for_each(|(to, from)| *to = *from);
+        mix(&mut iv, 7, &[label]);
+        out.fill(0);
+        match self {
+            Master::Short(aes) => counter(aes, iv).apply_keystream(out),
+            Master::Long(aes) => counter(aes, iv).apply_keystream(out),
+        }
+    }
+}
+
+/// The first half of a key's place: a key of 128 bits.
+fn short(key: &[u8; KEY]) -> [u8; 16] {
+    let mut short = [0; 16];
+    fill(&mut short, key);
+    short
+}
+
+fn counter<C>(aes: &C, iv: [u8; 16]) -> Counter<'_, C>
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
+{
     Counter::from_core(ctr::CtrCore::inner_iv_init(aes, &iv.into()))
 }
 
 /// Counter mode with a key that is expanded once and borrowed for each packet.
-type Counter<'a> = StreamCipherCoreWrapper<ctr::CtrCore<&'a Aes128, ctr::flavors::Ctr128BE>>;
+type Counter<'a, C> = StreamCipherCoreWrapper<ctr::CtrCore<&'a C, ctr::flavors::Ctr128BE>>;
 
 fn hmac_key(auth: &[u8; 20]) -> hmac::digest::Key<Hmac<Sha1>> {
     // HMAC fills a short key up with zeros (RFC 2104).

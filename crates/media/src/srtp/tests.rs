@@ -8,6 +8,9 @@ const KEY_B3: &str = "e1f97a0d3e018be0d64fa32c06de41390ec675ad498afeebb6960b3aab
 
 const CM: [Suite; 2] = [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
 
+const EVERY: [Suite; 4] =
+    [Suite::AeadAes128Gcm, Suite::AeadAes256Gcm, Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
+
 fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len() / 2).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap()).collect()
 }
@@ -92,7 +95,7 @@ fn the_packets_of_rfc_7714_come_out() {
 
 #[test]
 fn what_one_protects_the_other_opens_once() {
-    for suite in Suite::ALL {
+    for suite in EVERY {
         let (mut here, mut there) = pair(suite);
         for sequence in [5, 6, 7] {
             let plain = packet(sequence, 1);
@@ -111,7 +114,7 @@ fn what_one_protects_the_other_opens_once() {
 
 #[test]
 fn no_bit_may_change_and_no_plain_packet_passes() {
-    for suite in Suite::ALL {
+    for suite in EVERY {
         let (mut here, mut there) = pair(suite);
         let plain = packet(9, 1);
         let sealed = protect(&mut here, &plain);
@@ -137,7 +140,7 @@ fn no_bit_may_change_and_no_plain_packet_passes() {
 
 #[test]
 fn sequence_numbers_roll_over_in_any_order_of_arrival() {
-    for suite in Suite::ALL {
+    for suite in EVERY {
         let (mut here, mut there) = pair(suite);
         let sealed: Vec<_> = (0..200_000u32)
             .map(|n| (n as u16).wrapping_add(65_000))
@@ -180,7 +183,7 @@ fn a_source_that_was_never_authentic_is_not_remembered() {
 
 #[test]
 fn new_keys_take_over_without_a_gap() {
-    for suite in Suite::ALL {
+    for suite in EVERY {
         let (mut here, mut there) = pair(suite);
         let early = protect(&mut here, &packet(1, 1));
         let on_its_way = protect(&mut here, &packet(2, 1));
@@ -219,7 +222,7 @@ fn keys_are_never_printed() {
 
 #[test]
 fn keys_have_the_length_of_their_suite() {
-    for suite in Suite::ALL {
+    for suite in EVERY {
         for len in 0..50 {
             assert_eq!(Key::new(suite, &vec![1; len]).is_some(), len == suite.key_len(), "{suite:?} {len}");
         }
@@ -231,7 +234,7 @@ proptest! {
     fn anything_may_arrive(packets in proptest::collection::vec(
         (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..1600)), 1..20,
     )) {
-        for suite in Suite::ALL {
+        for suite in EVERY {
             let (_, mut there) = pair(suite);
             for (is_rtp, packet) in &packets {
                 let opened = if *is_rtp { there.open_rtp(packet) } else { there.open_rtcp(packet) };
@@ -245,7 +248,7 @@ proptest! {
         flags in 0u8..64, type_: u8, rest in proptest::collection::vec(any::<u8>(), 10..200),
     ) {
         let plain = [&[0x80 | flags, type_][..], &rest].concat();
-        for suite in Suite::ALL {
+        for suite in EVERY {
             let (mut here, mut there) = pair(suite);
             let mut out = [0; 1500];
             out[..plain.len()].copy_from_slice(&plain);
