@@ -27,6 +27,7 @@ mod framer;
 mod header;
 mod lex;
 pub mod locate;
+pub mod location;
 mod message;
 mod method;
 mod name_addr;

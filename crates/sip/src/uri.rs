@@ -71,6 +71,24 @@ impl<'a> Uri<'a> {
         Ok(Self { secure, user, password, host, port, params: Params::new(params), headers })
     }
 
+    /// Whether both name the same resource (RFC 3261 section 19.1.4). A parameter that only one of them has makes no
+    /// difference, but for user, ttl, method, maddr and transport.
+    pub fn is_equivalent(&self, other: &Uri<'_>) -> bool {
+        let (user, password) = (same_text(self.user, other.user), same_text(self.password, other.password));
+        let host = match (self.host, other.host) {
+            (Host::Ip(one), Host::Ip(other)) => one == other,
+            (Host::Domain(one), Host::Domain(other)) => one.eq_ignore_ascii_case(other),
+            _ => false,
+        };
+        (self.secure, self.port) == (other.secure, other.port)
+            && user
+            && password
+            && host
+            && fits(self.params, other.params)
+            && fits(other.params, self.params)
+            && same_headers(self.headers, other.headers)
+    }
+
     /// Where a request to this URI goes when its host is a literal address; the port defaults to 5060.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self.host {
@@ -78,6 +96,52 @@ impl<'a> Uri<'a> {
             Host::Domain(_) => None,
         }
     }
+}
+
+/// Parameters that make a difference even where only one URI has them.
+const TELLING: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
+
+/// Whether no parameter of `one` speaks against `other`.
+fn fits(one: Params<'_>, other: Params<'_>) -> bool {
+    one.iter().all(|(name, value)| match other.get(name) {
+        Some(other) => {
+            let lower = |text: &'_ str| text.to_ascii_lowercase();
+            let value = value.unwrap_or_default();
+            value.eq_ignore_ascii_case(other) || characters(&lower(value)).eq(characters(&lower(other)))
+        }
+        None => !TELLING.iter().any(|telling| name.eq_ignore_ascii_case(telling)),
+    })
+}
+
+/// The same header fields, in any order.
+fn same_headers(one: Option<&str>, other: Option<&str>) -> bool {
+    let sorted = |text: &str| {
+        let mut fields: Vec<String> = text.split('&').map(str::to_owned).collect();
+        fields.sort_unstable();
+        fields
+    };
+    one == other || one.zip(other).is_some_and(|(one, other)| sorted(one) == sorted(other))
+}
+
+fn same_text(one: Option<&str>, other: Option<&str>) -> bool {
+    one == other || one.zip(other).is_some_and(|(one, other)| characters(one).eq(characters(other)))
+}
+
+/// The characters of a part of a URI. What is escaped is the same as what is not, unless it is reserved: then it is
+/// counted above all bytes.
+fn characters(text: &str) -> impl Iterator<Item = u16> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (&first, tail) = rest.split_first()?;
+        rest = tail;
+        let digit = |at: usize| char::from(*tail.get(at)?).to_digit(16);
+        let escaped = (first == b'%').then(|| Some((digit(0)?, digit(1)?))).flatten();
+        let Some((high, low)) = escaped else { return Some(first.into()) };
+        rest = tail.get(2..).unwrap_or_default();
+        let byte = u8::try_from(high * 16 + low).unwrap_or_default();
+        let is_reserved = b";/?:@&=+$,".contains(&byte);
+        Some(u16::from(byte) + if is_reserved { 256 } else { 0 })
+    })
 }
 
 impl<'a> Host<'a> {
@@ -129,6 +193,32 @@ mod tests {
         assert!(uri.secure);
         assert_eq!((uri.host, uri.port, uri.user), (Host::Domain("example.com"), None, None));
         assert_eq!(uri.socket_addr(), None);
+    }
+
+    #[test]
+    fn equivalence() {
+        for (one, other, same) in [
+            // RFC 3261 section 19.1.4.
+            ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp", true),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5", true),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;security=on", true),
+            ("sip:alice@h;x=1;method=REGISTER?a=b&c=d", "sip:alice@h;method=REGISTER?c=d&a=b", true),
+            ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP", false),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060", false),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp", false),
+            ("sip:bob@biloxi.com:6000;transport=tcp", "sip:bob@biloxi.com:6000", false),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting", false),
+            ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4", false),
+            ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;security=off", false),
+            ("sips:a@h", "sip:a@h", false),
+            ("sip:a:x@h", "sip:a:y@h", false),
+            ("sip:h", "sip:a@h", false),
+            ("sip:a%3Bb@h", "sip:a;b@h", false),
+            ("sip:a%@h", "sip:a%25@h", true),
+        ] {
+            let [a, b] = [one, other].map(|text| Uri::parse(text).unwrap());
+            assert_eq!((a.is_equivalent(&b), b.is_equivalent(&a)), (same, same), "{one} {other}");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ use crate::sabotage::{Part, broken};
 use crate::timing::Timing;
 use crate::transaction::{ClientTransaction, Due, Kind};
 use crate::{Path, header, lex};
-use hash::Keyed;
+pub(crate) use hash::Keyed;
 use leg::{Leg, Legs, State};
 use outside::Series;
 use reply::phrase;
