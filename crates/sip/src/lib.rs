@@ -35,6 +35,7 @@ mod reason;
 mod register;
 mod replaces;
 mod sabotage;
+pub mod shield;
 mod timing;
 mod transaction;
 mod uri;
@@ -56,6 +57,7 @@ pub use params::Params;
 pub use reason::{Reason, ReasonProtocol};
 pub use register::{Registrar, Registration, RegistrationState, Trouble};
 pub use replaces::Replaces;
+pub use shield::Shield;
 pub use uri::{Host, Uri};
 pub use via::Via;
 
