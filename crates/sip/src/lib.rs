@@ -37,6 +37,7 @@ mod refusal;
 mod register;
 mod replaces;
 mod sabotage;
+pub mod shield;
 mod timing;
 mod transaction;
 mod uri;
@@ -59,6 +60,7 @@ pub use reason::{Reason, ReasonProtocol};
 pub use refusal::Refusal;
 pub use register::{Registrar, Registration, RegistrationState, Trouble};
 pub use replaces::Replaces;
+pub use shield::Shield;
 pub use uri::{Host, Uri};
 pub use via::Via;
 

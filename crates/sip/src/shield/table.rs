@@ -1,0 +1,200 @@
+use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
+
+use super::prefix::Prefix;
+use crate::Transport;
+
+/// Makes keys under a secret, so that nobody outside can aim at collisions. A key stands for the thing itself.
+#[derive(Clone, Copy)]
+pub struct Keys([u64; 2]);
+
+impl Keys {
+    pub fn new(seed: [u8; 32]) -> Self {
+        let fold = |key: u64, byte: &u8| key.rotate_left(8) ^ u64::from(*byte);
+        let (one, other) = seed.split_at(16);
+        Self([one.iter().fold(0, fold), other.iter().fold(0, fold)])
+    }
+
+    fn hasher(self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        self.0.iter().for_each(|half| hasher.write_u64(*half));
+        hasher
+    }
+
+    pub fn prefix(self, prefix: Prefix) -> u64 {
+        let (bits, length) = prefix.token();
+        let mut hasher = self.hasher();
+        hasher.write_u128(bits);
+        hasher.write_u8(length);
+        hasher.finish()
+    }
+
+    pub fn flow(self, address: u128, port: u16, transport: Transport) -> u64 {
+        let mut hasher = self.hasher();
+        hasher.write_u128(address);
+        hasher.write_u32(u32::from(port) << 8 | transport as u32);
+        hasher.finish()
+    }
+
+    pub fn user(self, user: &str) -> u64 {
+        let mut hasher = self.hasher();
+        hasher.write(user.as_bytes());
+        hasher.finish()
+    }
+
+    /// A user at a source.
+    pub fn home(self, user: u64, source: u64) -> u64 {
+        let mut hasher = self.hasher();
+        hasher.write_u64(user);
+        hasher.write_u64(source);
+        hasher.finish()
+    }
+}
+
+/// Takes a key as its own hash.
+#[derive(Default)]
+pub struct Direct(u64);
+
+impl Hasher for Direct {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+/// A map whose size the driver bounds.
+pub type Map<V> = std::collections::HashMap<u64, V, BuildHasherDefault<Direct>>;
+
+/// What a [`Table`] may forget.
+pub trait Keep {
+    /// Until when something would be lost with it.
+    fn keep_until(&self) -> u64;
+}
+
+/// Places a key can stand in.
+const WAYS: usize = 8;
+
+/// A map that never grows beyond its capacity: a key has eight places, and who comes when they are taken gets that of
+/// whom nothing is lost with, or none. Memory is taken as keys come.
+pub struct Table<V> {
+    sets: Box<[Vec<(u64, V)>]>,
+    len: usize,
+}
+
+impl<V: Keep> Table<V> {
+    /// A table of at most `capacity` values, a power of two of at least 8; any other is rounded down to one.
+    pub fn new(capacity: usize) -> Self {
+        let sets = (capacity / WAYS).max(1);
+        let sets = if sets.is_power_of_two() { sets } else { sets.next_power_of_two() / 2 };
+        Self { sets: (0..sets).map(|_| Vec::new()).collect(), len: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn set(&mut self, key: u64) -> Option<&mut Vec<(u64, V)>> {
+        let mask = self.sets.len() - 1;
+        self.sets.get_mut(key as usize & mask)
+    }
+
+    pub fn get(&self, key: u64) -> Option<&V> {
+        let set = self.sets.get(key as usize & (self.sets.len() - 1))?;
+        set.iter().find(|(other, _)| *other == key).map(|(_, value)| value)
+    }
+
+    pub fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+        self.set(key)?.iter_mut().find(|(other, _)| *other == key).map(|(_, value)| value)
+    }
+
+    /// The value of `key`, made where there is none. `None` where there is no room and nothing that may be forgotten
+    /// at `now`; with `u64::MAX` for `now` there always is.
+    pub fn claim(&mut self, key: u64, now: u64, make: impl FnOnce() -> V) -> Option<&mut V> {
+        let set = self.set(key)?;
+        let found = set.iter().position(|(other, _)| *other == key);
+        let at = match found {
+            Some(at) => at,
+            None if set.len() < WAYS => {
+                set.push((key, make()));
+                let at = set.len() - 1;
+                self.len += 1;
+                at
+            }
+            None => {
+                let (at, (_, least)) =
+                    set.iter().enumerate().min_by_key(|(_, (_, value))| value.keep_until())?;
+                if least.keep_until() > now {
+                    return None;
+                }
+                *set.get_mut(at)? = (key, make());
+                at
+            }
+        };
+        Some(&mut self.set(key)?.get_mut(at)?.1)
+    }
+
+    pub fn remove(&mut self, key: u64) -> Option<V> {
+        let set = self.set(key)?;
+        let at = set.iter().position(|(other, _)| *other == key)?;
+        let (_, value) = set.swap_remove(at);
+        self.len -= 1;
+        Some(value)
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.sets.iter().flatten().map(|(_, value)| value)
+    }
+
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.sets.iter_mut().flatten().map(|(_, value)| value)
+    }
+
+    pub fn clear(&mut self) {
+        self.sets.iter_mut().for_each(|set| *set = Vec::new());
+        self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Keep for u64 {
+        fn keep_until(&self) -> u64 {
+            *self
+        }
+    }
+
+    #[test]
+    fn the_least_needed_goes_first() {
+        let mut table = Table::new(8);
+        for key in 0..8 {
+            assert!(table.claim(key, 0, || 100 + key).is_some());
+        }
+        assert!(table.claim(8, 99, || 500).is_none(), "all are needed");
+        assert!(table.claim(3, 99, || 500).is_some_and(|value| *value == 103), "who is there stays");
+        assert!(table.claim(8, 100, || 500).is_some());
+        assert_eq!((table.get(0), table.get(8), table.len()), (None, Some(&500), 8));
+        assert!(table.claim(9, u64::MAX, || 600).is_some());
+        assert_eq!((table.get(1), table.len()), (None, 8));
+        assert_eq!((table.remove(9), table.remove(9), table.len()), (Some(600), None, 7));
+    }
+
+    #[test]
+    fn capacity() {
+        for (asked, got) in [(0, 8), (8, 8), (100, 64), (65_536, 65_536)] {
+            let (mut table, keys) = (Table::new(asked), Keys::new([7; 32]));
+            for n in 0..10 * got as u64 {
+                let _ = table.claim(keys.home(n, 0), u64::MAX, || n);
+            }
+            assert_eq!(table.len(), got, "asked for {asked}");
+            assert_eq!(table.values().count(), got);
+        }
+    }
+}
