@@ -1,23 +1,29 @@
-//! The state machine of one call: its first leg here, its flow in `running`, a second leg in `second`.
+//! The state machine of one call: its life here, its first leg in `first`, its flow in `running`, a second leg in
+//! `bridge` and who replaces it in `transfer`; both kinds of legs are found by `hunt`.
 
+mod bridge;
+mod first;
 mod gather;
+mod hunt;
 mod input;
 mod output;
+mod party;
 mod running;
-mod second;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use self::bridge::Bridge;
 use self::gather::Gathering;
+use self::hunt::{End, Hunt};
 pub use self::input::{HangupReason, Input, LegEnd, LegInput};
 use self::output::Outputs;
 pub use self::output::{GatherEnd, Leg, Outcome, Output, Progress};
-use self::second::Second;
-use crate::cause::{self, Cause, HangupBy, LegFailure, because, reason};
-use crate::flow::Verb;
-use crate::route::{self, Attempt};
+use self::party::Party;
+use crate::cause::{self, Cause, HangupBy, because, reason};
+use crate::flow::{Route, Verb};
 use crate::state::State;
 
 /// How long the line stays open after the last verb, so that the last words still in the other side's jitter buffer
@@ -31,12 +37,10 @@ const MOST_INSERTED: usize = 32;
 /// What a call is to do.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// What happens once it is answered.
+    /// What happens once it is answered, or has come in.
     pub flow: Vec<Verb>,
-    /// The ways to reach the destination, in order.
-    pub attempts: Vec<Attempt>,
-    /// How long each attempt may go unanswered.
-    pub ring_timeout: Duration,
+    /// The ways to reach the destination; none for an incoming call.
+    pub route: Route,
     /// The longest time from answer to hang-up.
     pub max_duration: Duration,
     /// Hang up when no RTP has arrived for this long; `None` lets silence pass.
@@ -46,12 +50,11 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// A call that rings for at most 60 s, lasts at most 4 h, ends after 30 s without RTP or when its flow is done.
-    pub fn new(flow: Vec<Verb>, attempts: Vec<Attempt>) -> Self {
+    /// A call that lasts at most 4 h, ends after 30 s without RTP or when its flow is done.
+    pub fn new(flow: Vec<Verb>, route: Route) -> Self {
         Spec {
             flow,
-            attempts,
-            ring_timeout: Duration::from_secs(60),
+            route,
             max_duration: Duration::from_secs(4 * 60 * 60),
             silence_timeout: Some(Duration::from_secs(30)),
             hold_after_flow: false,
@@ -62,9 +65,9 @@ impl Spec {
 /// Where the call stands.
 #[derive(Debug)]
 enum Phase {
-    /// An attempt is out; `until` the ring time-out, `heard` whether the peer is known to have it.
-    Dialing { until: Option<Instant>, heard: bool },
-    /// Answered; sound is being set up.
+    /// Whoever is called has not answered.
+    Hunting(Box<Hunt>),
+    /// Answered, or an incoming call that is being answered; sound is being set up.
     Connecting,
     /// The verb last taken from the flow is being played under this id.
     Playing { id: u32 },
@@ -73,35 +76,41 @@ enum Phase {
     /// A recording of its own is made under this id.
     Recording { id: u32, finish_keys: String },
     /// Somebody else is being called, or joined.
-    Bridging(Box<Second>),
+    Bridging(Box<Bridge>),
     /// The flow is done; the line is hung up at this time.
     Closing { at: Instant },
     /// The flow is done and the line stays open.
     Holding,
-    /// Hung up; the leg has until `until` to end.
-    Ending { state: State, cause: Cause, until: Instant },
+    /// Hung up; these legs have until `until` to end.
+    Ending { legs: Vec<u32>, end: End, until: Instant },
     /// Finished.
     Over,
 }
 
-/// One outbound call.
+/// One call, placed by us or come in.
 ///
 /// After every [`Call::handle_input`] and [`Call::handle_timeout`], drain [`Call::poll_output`] and wake up at
 /// [`Call::poll_timeout`]. Whatever comes in, in whatever order: the state only moves forward, nobody is dialled once
-/// anyone has been rung, and there is exactly one [`Output::Finished`], the last output, at the latest 5 s after the
+/// somebody has answered, and there is exactly one [`Output::Finished`], the last output, at the latest 5 s after the
 /// call was hung up.
 #[derive(Debug)]
 pub struct Call {
-    spec: Spec,
     phase: Phase,
     state: State,
+    is_inbound: bool,
+    /// The party whose flow runs; nobody's while an outbound call is not answered.
+    first: Party,
     attempt: usize,
     early_media: bool,
-    media_ready: bool,
     /// What is still to be done.
     flow: VecDeque<Verb>,
     /// What was asked for during the call; done before the flow goes on.
     inserted: VecDeque<Verb>,
+    hold_after_flow: bool,
+    max_duration: Duration,
+    silence_timeout: Option<Duration>,
+    /// How the last second leg ended.
+    dialed: Option<End>,
     created: Instant,
     ringing: Option<Instant>,
     answered: Option<Instant>,
@@ -111,17 +120,41 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call that starts with its first attempt, or fails at once if there is none.
-    pub fn outbound(mut spec: Spec, now: Instant) -> Self {
+    /// A call that starts with its first round of attempts, or fails at once if there is none.
+    pub fn outbound(spec: Spec, now: Instant) -> Self {
+        let nobody = Party::unanswered(u32::MAX, HangupBy::Callee);
+        let (mut call, route) = Self::new(spec, nobody, now);
+        match Hunt::new(route, Leg::First, &mut call.out, now) {
+            Ok(hunt) => call.phase = Phase::Hunting(Box::new(hunt)),
+            Err((state, cause)) => call.finish(state, cause, now),
+        }
+        call
+    }
+
+    /// A call that somebody places to us: its leg has the number 0 and is unanswered. The flow runs at once.
+    pub fn inbound(spec: Spec, now: Instant) -> Self {
+        let (mut call, _) = Self::new(spec, Party::unanswered(0, HangupBy::Caller), now);
+        call.is_inbound = true;
+        call.first.n = call.out.leg();
+        call.out.progress(Progress::Incoming);
+        call.next_verb(now);
+        call
+    }
+
+    fn new(spec: Spec, first: Party, now: Instant) -> (Self, Route) {
         let mut call = Call {
-            flow: std::mem::take(&mut spec.flow).into(),
-            inserted: VecDeque::new(),
-            spec,
-            phase: Phase::Over,
+            phase: Phase::Connecting,
             state: State::Queued,
+            is_inbound: false,
+            first,
             attempt: 0,
             early_media: false,
-            media_ready: false,
+            flow: spec.flow.into(),
+            inserted: VecDeque::new(),
+            hold_after_flow: spec.hold_after_flow,
+            max_duration: spec.max_duration,
+            silence_timeout: spec.silence_timeout,
+            dialed: None,
             created: now,
             ringing: None,
             answered: None,
@@ -129,17 +162,17 @@ impl Call {
             out: Outputs::default(),
         };
         call.out.push(Output::State { state: State::Queued });
-        if call.spec.attempts.is_empty() {
-            call.finish(State::Failed, because(reason::NO_ATTEMPT, HangupBy::System), now);
-        } else {
-            call.dial(0, now);
-        }
-        call
+        (call, spec.route)
     }
 
     /// The state the call is in.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// Whether the call ends with this leg: nobody needs to tell it of any other that it has hung up.
+    pub fn awaits(&self, n: u32) -> bool {
+        matches!(&self.phase, Phase::Ending { legs, .. } if legs.contains(&n))
     }
 
     /// The next thing to do, if any.
@@ -150,12 +183,12 @@ impl Call {
     /// When to call [`Call::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Dialing { until, .. } => *until,
+            Phase::Hunting(hunt) => hunt.until(),
             Phase::Connecting | Phase::Playing { .. } | Phase::Recording { .. } | Phase::Holding => {
                 self.limit
             }
             Phase::Gathering(gathering) => earlier(self.limit, gathering.until()),
-            Phase::Bridging(second) => earlier(self.limit, second.until()),
+            Phase::Bridging(bridge) => earlier(self.limit, bridge.until()),
             Phase::Closing { at } => earlier(self.limit, Some(*at)),
             Phase::Ending { until, .. } => Some(*until),
             Phase::Over => None,
@@ -164,107 +197,54 @@ impl Call {
 
     /// Takes in what happened.
     pub fn handle_input(&mut self, input: Input, now: Instant) {
-        match (&self.phase, input) {
-            (Phase::Over, _) => {}
-
-            // Hung up already: the outcome stands, even if an answer or a refusal crosses our CANCEL.
-            (Phase::Ending { state, cause, .. }, Input::LegFailed(_) | Input::LegEnded { .. }) => {
-                let (state, cause) = (*state, cause.clone());
-                self.finish(state, cause, now);
-            }
-            (Phase::Ending { .. }, _) => {}
-
-            (_, Input::MediaFailed(said)) => self.hang_up(State::Failed, cause::media_failed(&said), now),
-
-            (Phase::Dialing { .. }, Input::Waiting) => {
-                self.phase = Phase::Dialing { until: None, heard: false };
-                self.out.progress(Progress::Paced);
-            }
-            (Phase::Dialing { .. }, Input::Dialed) => self.phase = self.dialing(now),
-            (Phase::Dialing { until, .. }, Input::Trying) => {
-                self.phase = Phase::Dialing { until: *until, heard: true };
-            }
-            (Phase::Dialing { .. }, Input::Ringing { early_media }) => self.ring(early_media, now),
-            (Phase::Dialing { .. }, Input::Answered) => self.answer(now),
-            (Phase::Dialing { .. }, Input::LegFailed(failure)) => self.attempt_failed(&failure, now),
-            (Phase::Dialing { .. }, Input::LegEnded { .. }) => {
-                self.finish(State::Failed, because(reason::LEG_LOST, HangupBy::System), now);
-            }
-            (Phase::Dialing { .. }, Input::MediaReady) => self.media_ready = true,
-            (Phase::Dialing { .. }, Input::Hangup { by, cause }) => {
-                let reason = match cause {
-                    HangupReason::Api => reason::CANCELED,
-                    HangupReason::Shutdown => reason::SHUTDOWN,
-                };
-                self.hang_up(State::Canceled, because(reason, by), now);
-            }
-            (
-                Phase::Dialing { .. },
-                Input::Played { .. }
-                | Input::Recorded { .. }
-                | Input::Silent { .. }
-                | Input::Digit(_)
-                | Input::Second { .. },
-            ) => {}
-
-            (Phase::Connecting, Input::MediaReady) => self.next_verb(now),
-            (Phase::Playing { id: current }, Input::Played { id, .. }) if *current == id => {
-                self.next_verb(now);
-            }
-            (Phase::Gathering(gathering), Input::Played { id, .. }) if gathering.is_playing(id) => {
-                self.next_prompt(now);
-            }
-            (Phase::Gathering(_), Input::Digit(digit)) => {
-                self.out.progress(Progress::Digit { leg: Leg::First, digit });
-                self.press(digit, now);
-            }
-            (Phase::Recording { id: current, .. }, Input::Recorded { id }) if *current == id => {
-                self.next_verb(now);
-            }
-            (Phase::Recording { id, finish_keys }, Input::Digit(digit)) => {
-                let id = finish_keys.contains(digit).then_some(*id);
-                self.out.progress(Progress::Digit { leg: Leg::First, digit });
-                id.into_iter().for_each(|id| self.out.push(Output::StopRecord { id }));
-            }
-            (Phase::Bridging(_), Input::Second { n, what }) => self.second(n, what, now),
-            (Phase::Bridging(_), Input::Played { id, whole: true }) => self.ringback(id),
-            (Phase::Bridging(_), Input::Digit(digit)) => self.relay(digit),
-
-            // From here on the call has been answered, whatever it is doing.
-            (_, Input::LegEnded { by, q850 }) => {
-                let (state, cause) = second::ended(by, q850);
-                self.finish(state, cause, now);
-            }
-            (_, Input::LegFailed(failure)) => {
-                let (_, cause) = cause::from_failure(&failure);
-                self.finish(State::Failed, cause, now);
-            }
-            (_, Input::Silent { after }) => {
-                if self.is_too_silent(after) {
-                    self.hang_up(State::Completed, cause::rtp_silence(after), now);
+        match input {
+            Input::Leg { n, what } => self.leg(n, what, now),
+            Input::Played { id, whole } => self.played(id, whole, now),
+            Input::Recorded { id } => {
+                if matches!(&self.phase, Phase::Recording { id: current, .. } if *current == id) {
+                    self.next_verb(now);
                 }
             }
-            (_, Input::Hangup { by, cause }) => {
-                let reason = match cause {
-                    HangupReason::Api => reason::HANGUP,
-                    HangupReason::Shutdown => reason::SHUTDOWN,
-                };
-                self.hang_up(State::Completed, because(reason, by), now);
-            }
-            (_, Input::Digit(digit)) => self.out.progress(Progress::Digit { leg: Leg::First, digit }),
-            (
-                _,
-                Input::Waiting
-                | Input::Dialed
-                | Input::Trying
-                | Input::Ringing { .. }
-                | Input::Answered
-                | Input::MediaReady
-                | Input::Played { .. }
-                | Input::Recorded { .. }
-                | Input::Second { .. },
-            ) => {}
+            Input::Hangup { by, cause } => self.hang_up_for(by, cause, now),
         }
+    }
+
+    fn leg(&mut self, n: u32, what: LegInput, now: Instant) {
+        if matches!(what, LegInput::Silent { after } if !self.is_too_silent(after)) {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Over => {}
+            // Hung up already: the outcome stands, even if an answer or a refusal crosses our CANCEL.
+            Phase::Ending { legs, end, .. } => {
+                if matches!(what, LegInput::Failed(_) | LegInput::Ended { .. }) {
+                    legs.retain(|leg| *leg != n);
+                    if legs.is_empty() {
+                        let (state, cause) = end.clone();
+                        self.finish(state, cause, now);
+                    }
+                }
+            }
+            Phase::Hunting(hunt) => {
+                let news = hunt.handle(n, what, &mut self.out, now);
+                self.hunted(news, now);
+            }
+            _ if n == self.first.n => self.first_leg(what, now),
+            _ => self.second_leg(n, what, now),
+        }
+    }
+
+    fn hang_up_for(&mut self, by: HangupBy, cause: HangupReason, now: Instant) {
+        if matches!(self.phase, Phase::Ending { .. } | Phase::Over) {
+            return;
+        }
+        let (state, reason) = match (self.answered, cause) {
+            (Some(_), HangupReason::Api) => (State::Completed, reason::HANGUP),
+            (None, HangupReason::Api) => (State::Canceled, reason::CANCELED),
+            (Some(_), HangupReason::Shutdown) => (State::Completed, reason::SHUTDOWN),
+            (None, HangupReason::Shutdown) => (State::Canceled, reason::SHUTDOWN),
+        };
+        self.hang_up(state, because(reason, by), now);
     }
 
     /// Does what is due at `now`; nothing when nothing is.
@@ -272,11 +252,10 @@ impl Call {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return;
         }
-        match &self.phase {
-            Phase::Dialing { heard, .. } => {
-                let rang = self.state == State::Ringing;
-                let (state, cause) = cause::unanswered(self.spec.ring_timeout, *heard, rang);
-                self.hang_up(state, cause, now);
+        match &mut self.phase {
+            Phase::Hunting(hunt) => {
+                let news = hunt.timed_out(&mut self.out, now);
+                self.hunted(news, now);
             }
             Phase::Closing { at } if *at <= now => {
                 self.hang_up(State::Completed, because(reason::FLOW_DONE, HangupBy::System), now);
@@ -284,8 +263,8 @@ impl Call {
             Phase::Gathering(gathering) if gathering.until().is_some_and(|at| at <= now) => {
                 self.gathered(GatherEnd::Timeout, now);
             }
-            Phase::Bridging(second) if second.until().is_some_and(|at| at <= now) => {
-                self.second_timed_out(now)
+            Phase::Bridging(bridge) if bridge.until().is_some_and(|at| at <= now) => {
+                self.bridge_timed_out(now);
             }
             Phase::Connecting
             | Phase::Playing { .. }
@@ -294,66 +273,36 @@ impl Call {
             | Phase::Bridging(_)
             | Phase::Closing { .. }
             | Phase::Holding => {
-                self.hang_up(State::Completed, cause::max_duration(self.spec.max_duration), now);
+                self.hang_up(State::Completed, cause::max_duration(self.max_duration), now);
             }
-            Phase::Ending { state, cause, .. } => {
-                let (state, cause) = (*state, cause.clone());
+            Phase::Ending { end, .. } => {
+                let (state, cause) = end.clone();
                 self.finish(state, cause, now);
             }
             Phase::Over => {}
         }
     }
 
-    fn dial(&mut self, attempt: usize, now: Instant) {
-        let trunk = self.spec.attempts.get(attempt).and_then(|attempt| attempt.trunk.clone());
-        self.attempt = attempt;
-        self.media_ready = false;
-        self.phase = self.dialing(now);
-        let of = self.spec.attempts.len();
-        self.out.progress(Progress::Attempt { leg: Leg::First, n: attempt + 1, of, trunk });
-        self.out.push(Output::Dial { attempt });
-    }
-
-    /// A time-out beyond what `Instant` can hold is none.
-    fn dialing(&self, now: Instant) -> Phase {
-        Phase::Dialing { until: now.checked_add(self.spec.ring_timeout), heard: false }
-    }
-
-    fn ring(&mut self, early_media: bool, now: Instant) {
-        self.ringing.get_or_insert(now);
-        self.enter(State::Ringing);
-        if early_media && !std::mem::replace(&mut self.early_media, true) {
-            self.out.progress(Progress::EarlyMedia);
-        }
-    }
-
-    fn attempt_failed(&mut self, failure: &LegFailure, now: Instant) {
-        let (state, cause) = cause::from_failure(failure);
-        let next = self.attempt + 1;
-        let may_dial = self.ringing.is_none() && route::may_try_next(failure);
-        if may_dial && next < self.spec.attempts.len() {
-            self.out.progress(Progress::AttemptFailed { cause });
-            self.dial(next, now);
-        } else {
-            self.finish(state, cause, now);
-        }
-    }
-
-    fn answer(&mut self, now: Instant) {
-        self.answered = Some(now);
-        self.limit = now.checked_add(self.spec.max_duration);
-        self.phase = Phase::Connecting;
-        self.enter(State::InProgress);
-        if self.media_ready {
-            self.next_verb(now);
-        }
-    }
-
-    /// Ends the leg; the call takes `state` when the leg has ended, or at the latest [`LEG_END`] from now.
+    /// Ends the call, by refusing it where it has come in and is unanswered; it takes `state` when its leg has ended,
+    /// or at the latest [`LEG_END`] from now.
     fn hang_up(&mut self, state: State, cause: Cause, now: Instant) {
         self.quit();
-        self.out.push(Output::HangUp { cause: cause.clone() });
-        self.phase = Phase::Ending { state, cause, until: now + LEG_END };
+        let n = self.first.n;
+        let legs = match &mut self.phase {
+            Phase::Hunting(hunt) => {
+                self.attempt = hunt.attempt();
+                hunt.hang_up(&cause, &mut self.out)
+            }
+            _ if self.first.is_answered => {
+                self.out.push(Output::HangUp { n, cause: cause.clone() });
+                vec![n]
+            }
+            _ => {
+                self.out.push(Output::Reject { n, cause: cause.clone() });
+                vec![n]
+            }
+        };
+        self.phase = Phase::Ending { legs, end: (state, cause), until: now + LEG_END };
     }
 
     fn finish(&mut self, state: State, cause: Cause, now: Instant) {
@@ -380,7 +329,7 @@ impl Call {
     }
 
     fn is_too_silent(&self, after: Duration) -> bool {
-        self.spec.silence_timeout.is_some_and(|limit| after >= limit)
+        self.silence_timeout.is_some_and(|limit| after >= limit)
     }
 }
 
@@ -395,6 +344,10 @@ pub enum NotNow {
     NothingToStop,
     /// Too many verbs wait already.
     TooMuch,
+    /// The leg is not joined with another one.
+    NotJoined,
+    /// There is no way to call whom it is to be transferred to.
+    NoWay,
 }
 
 impl fmt::Display for NotNow {
@@ -404,6 +357,8 @@ impl fmt::Display for NotNow {
             NotNow::Ending => f.write_str("The call is ending."),
             NotNow::NothingToStop => f.write_str("Nothing is under way that could be stopped."),
             NotNow::TooMuch => write!(f, "{MOST_INSERTED} steps are waiting already, which is the most."),
+            NotNow::NotJoined => f.write_str("There is nobody on the line to be transferred."),
+            NotNow::NoWay => f.write_str("There is no way to call whom it is to be transferred to."),
         }
     }
 }

@@ -38,7 +38,7 @@ impl HangupBy {
 pub struct Cause {
     /// Stable key, such as `busy` or `carrier_auth`.
     pub code: &'static str,
-    /// The final SIP status, 300 to 699, if one was received.
+    /// The final SIP status, 300 to 699, if one was received, or asked for by the flow.
     pub sip: Option<u16>,
     /// The ITU-T Q.850 cause, 1 to 127: the one received, else the usual equivalent of the SIP status.
     pub q850: Option<u8>,
@@ -48,6 +48,26 @@ pub struct Cause {
     pub hint: Option<&'static str>,
     /// Who ended it.
     pub by: HangupBy,
+}
+
+impl Cause {
+    /// The SIP status to refuse an incoming call with for this cause, 400 to 699: what the callee said where the caller
+    /// can use it, else what stands for the Q.850 cause (RFC 3398).
+    pub fn refusal(&self) -> u16 {
+        // Of what a trunk or phone answered us, a challenge, a redirection or our own mistake is nothing to the caller.
+        match self.sip {
+            _ if self.code == reason::MEDIA_FAILED.code => 488,
+            Some(status) if self.code == reason::REJECTED.code => status.clamp(400, 699),
+            Some(status @ (404 | 408 | 410 | 480 | 482..=486 | 488 | 503 | 600 | 603..=608)) => status,
+            _ => table::status_of(self.q850, self.by == HangupBy::Callee),
+        }
+    }
+
+    /// Whether another phone took the call: its CANCEL says so (RFC 3326: `SIP;cause=200`), so that the phone does not
+    /// count it as missed.
+    pub fn is_completed_elsewhere(&self) -> bool {
+        self.code == reason::COMPLETED_ELSEWHERE.code
+    }
 }
 
 /// How a leg came to nothing.
@@ -154,6 +174,14 @@ pub(crate) fn unanswered(after: Duration, heard: bool, rang: bool) -> (State, Ca
         cause.hint = Some("If every call ends like this, check the number's form and ask the carrier.");
     }
     (State::NoAnswer, cause)
+}
+
+/// The end of an incoming call that its flow refuses with this status.
+pub(crate) fn rejected(status: u16) -> (State, Cause) {
+    let row = table::status(status);
+    let mut cause = because(reason::REJECTED, HangupBy::System);
+    (cause.sip, cause.q850) = (Some(status), row.q850);
+    (row.state, cause)
 }
 
 /// The cause of a call ended because no RTP arrived for so long.

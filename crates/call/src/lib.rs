@@ -23,7 +23,7 @@ pub use call::{
     Call, GatherEnd, HangupReason, Input, Leg, LegEnd, LegInput, NotNow, Outcome, Output, Progress, Spec,
 };
 pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
-pub use flow::{ClipId, Dial, Gather, Record, RouteId, Verb};
+pub use flow::{ClipId, Dial, Gather, Record, Round, Route, RouteId, Then, Verb};
 pub use number::{Destination, Number, NumberError, NumberForm};
 pub use pace::{Held, Limits, Next, Pace, Turn};
 pub use policy::{Policy, Prefix, Refusal};

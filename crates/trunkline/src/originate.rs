@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use call::{AttemptKind, Destination, Number, NumberError, Policy, Quota, Strategy, TrunkKind};
+use call::{
+    AttemptKind, Destination, Number, NumberError, Policy, Quota, Route, RouteId, Strategy, TrunkKind,
+};
 use serde_json::json;
 
 use self::render::Rendered;
@@ -155,15 +157,13 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
         account: order.account,
         spec: call::Spec {
             flow: verbs,
-            attempts,
-            ring_timeout: order.ring_timeout.unwrap_or(config.ring_timeout),
+            route: Route::in_order(RouteId(0), attempts, order.ring_timeout.unwrap_or(config.ring_timeout)),
             max_duration: longest(order.max_duration, config, &account),
             silence_timeout: Some(config.silence_timeout),
             hold_after_flow: false,
         },
         clips,
-        dials,
-        routes,
+        routes: std::iter::once(dials).chain(routes).collect(),
         slot,
         recording: order.record.then(|| {
             let name = file_name(id, OWN);

@@ -53,10 +53,10 @@ impl Gathering {
         self.playing = Some(id);
     }
 
-    /// Stops the prompt that is being played, if any.
-    pub(super) fn quiet(&mut self, out: &mut Outputs) {
+    /// Stops the prompt that is being played to the leg `n`, if any.
+    pub(super) fn quiet(&mut self, n: u32, out: &mut Outputs) {
         if self.playing.take().is_some() {
-            out.push(Output::StopMedia);
+            out.push(Output::StopMedia { n });
         }
     }
 

@@ -11,26 +11,58 @@ use crate::state::State;
 /// What is to be done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Place this attempt, an index into [`Spec::attempts`](crate::Spec::attempts). The leg before it, if any, is
-    /// gone.
+    /// Place this attempt as a leg of its own.
     Dial {
-        /// The index.
+        /// Names the leg from now on; unique within the call.
+        n: u32,
+        /// The role it will have.
+        leg: Leg,
+        /// Where its address is: in the route, this attempt.
+        route: RouteId,
+        /// Which, counted from 0 through all rounds of the route.
         attempt: usize,
     },
-    /// End the first leg, by CANCEL or BYE as it stands, and report its end.
-    HangUp {
+    /// Answer the incoming leg and report [`LegInput::Answered`](crate::LegInput::Answered), and `MediaReady` unless
+    /// early media was ready before.
+    Answer {
+        /// Which.
+        n: u32,
+    },
+    /// Tell the incoming leg that it rings, once, and once more when there is early media.
+    Ring {
+        /// Which.
+        n: u32,
+        /// Whether it is to hear early media: report `MediaReady` once it can.
+        early_media: bool,
+    },
+    /// Refuse the incoming leg with [`Cause::refusal`] and report its end.
+    Reject {
+        /// Which.
+        n: u32,
         /// Why.
         cause: Cause,
     },
-    /// Play a clip to the first leg and report [`Input::Played`](crate::Input::Played) with this id.
+    /// End a leg, by CANCEL or BYE as it stands. Its end is to be reported where the call
+    /// [awaits](crate::Call::awaits) it; nothing else about it is wanted.
+    HangUp {
+        /// Which.
+        n: u32,
+        /// Why.
+        cause: Cause,
+    },
+    /// Play a clip to a leg and report [`Input::Played`](crate::Input::Played) with this id.
     Play {
+        /// To which.
+        n: u32,
         /// Unique within the call.
         id: u32,
         /// What to play.
         clip: ClipId,
     },
-    /// Send the first leg silence for this long and report [`Input::Played`](crate::Input::Played) with this id.
+    /// Send a leg silence for this long and report [`Input::Played`](crate::Input::Played) with this id.
     Pause {
+        /// Which.
+        n: u32,
         /// Unique within the call.
         id: u32,
         /// How long.
@@ -39,47 +71,53 @@ pub enum Output {
     /// Press keys on a leg and report [`Input::Played`](crate::Input::Played) with this id.
     Digits {
         /// On which.
-        leg: Leg,
+        n: u32,
         /// Unique within the call.
         id: u32,
         /// As in [`Verb::Digits`].
         digits: String,
     },
-    /// Record the first leg into a file of its own and report [`Input::Recorded`](crate::Input::Recorded) with this
-    /// id.
+    /// Record a leg into a file of its own and report [`Input::Recorded`](crate::Input::Recorded) with this id.
     Record {
+        /// Which.
+        n: u32,
         /// Unique within the call.
         id: u32,
         /// How.
         rules: Record,
     },
-    /// Stop whatever is being played to the first leg.
-    StopMedia,
+    /// Stop whatever is being played to a leg.
+    StopMedia {
+        /// Which.
+        n: u32,
+    },
     /// End this recording; it reports its end.
     StopRecord {
+        /// Of which leg.
+        n: u32,
         /// Its id.
         id: u32,
     },
-    /// Place an attempt of a second leg. The one before it, if any, is gone.
-    DialSecond {
-        /// Names the leg from now on; unique within the call.
-        n: u32,
-        /// Where its address is: in the route, this attempt.
-        route: RouteId,
-        /// Which.
-        attempt: usize,
-    },
-    /// End a second leg, by CANCEL or BYE as it stands. Nothing more about it is wanted.
-    HangUpSecond {
-        /// Which.
-        n: u32,
-        /// Why.
-        cause: Cause,
-    },
-    /// Let both legs hear one another, until the second one is gone.
+    /// Let two legs hear one another, until they are parted or either is gone.
     Join {
-        /// The second leg.
+        /// The one.
+        one: u32,
+        /// The other.
+        other: u32,
+    },
+    /// Let two joined legs hear one another no more.
+    Part {
+        /// The one.
+        one: u32,
+        /// The other.
+        other: u32,
+    },
+    /// Tell the leg that asked for a transfer how far it has come (RFC 3515 section 2.4.5).
+    TransferProgress {
+        /// Which.
         n: u32,
+        /// 100 once it is accepted, 180 while it rings; 200 and above is the last word.
+        status: u16,
     },
     /// The call has reached this state.
     State {
@@ -92,12 +130,12 @@ pub enum Output {
     Finished(Outcome),
 }
 
-/// One of a call's two legs.
+/// The two roles a leg can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Leg {
-    /// The one the call began with.
+    /// The party whose flow runs.
     First,
-    /// The one a [`Dial`](crate::Dial) added.
+    /// The one a [`Dial`](crate::Dial) or a transfer added.
     Second,
 }
 
@@ -135,6 +173,13 @@ impl GatherEnd {
 /// A step of a call, for people: `Display` is a line to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// An incoming call is there.
+    Incoming,
+    /// Several attempts are being placed at once.
+    Forked {
+        /// How many.
+        legs: usize,
+    },
     /// An attempt is being placed.
     Attempt {
         /// On which leg.
@@ -146,7 +191,7 @@ pub enum Progress {
         /// Over the trunk with this id.
         trunk: Option<String>,
     },
-    /// An attempt failed and another one follows.
+    /// An attempt failed and another one follows, or goes on.
     AttemptFailed {
         /// Why.
         cause: Cause,
@@ -212,6 +257,18 @@ pub enum Progress {
         /// Why.
         cause: Cause,
     },
+    /// One side sends the other on to somebody else.
+    Transferring {
+        /// To whom.
+        to: String,
+    },
+    /// The other side has been joined with somebody else.
+    Transferred,
+    /// Nobody was found to send the other side on to.
+    TransferFailed {
+        /// Why.
+        cause: Cause,
+    },
     /// What was under way was stopped.
     Stopped,
     /// The flow has come to its end.
@@ -221,6 +278,8 @@ pub enum Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Progress::Incoming => f.write_str("incoming call"),
+            Progress::Forked { legs } => write!(f, "{legs} attempts at once"),
             Progress::Attempt { n, of, trunk: Some(trunk), .. } => {
                 write!(f, "attempt {n} of {of} over {trunk}")
             }
@@ -241,6 +300,9 @@ impl fmt::Display for Progress {
             Progress::SecondRinging => f.write_str("the second leg rings"),
             Progress::SecondAnswered => f.write_str("the second leg answered"),
             Progress::Dialed { state, cause } => write!(f, "second leg {state}: {}", cause.text),
+            Progress::Transferring { to } => write!(f, "transferring to {to}"),
+            Progress::Transferred => f.write_str("transferred"),
+            Progress::TransferFailed { cause } => write!(f, "transfer failed: {}", cause.text),
             Progress::Stopped => f.write_str("stopped"),
             Progress::FlowDone => f.write_str("flow done"),
         }
@@ -254,11 +316,12 @@ pub struct Outcome {
     pub state: State,
     /// Why it ended.
     pub cause: Cause,
-    /// The last attempt placed, an index into [`Spec::attempts`](crate::Spec::attempts).
+    /// The attempt that was answered, or else the last one placed, counted through all rounds of
+    /// [`Spec::route`](crate::Spec::route); 0 for an incoming call.
     pub attempt: usize,
     /// When the call was created.
     pub created: Instant,
-    /// When the other side was first reported to ring.
+    /// When the other side was first reported to ring, or an incoming call told that it rings.
     pub ringing: Option<Instant>,
     /// When it was answered.
     pub answered: Option<Instant>,
@@ -270,8 +333,10 @@ pub struct Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     waiting: VecDeque<Output>,
-    /// The id of the next sound, recording or second leg.
+    /// The id of the next sound or recording.
     next_id: u32,
+    /// The number of the next leg.
+    next_leg: u32,
 }
 
 impl Outputs {
@@ -293,24 +358,36 @@ impl Outputs {
         id
     }
 
-    /// Starts what lasts until it was heard, and returns its id; `None` for any other verb.
-    pub(super) fn play(&mut self, verb: &Verb) -> Option<u32> {
+    /// The number of a new leg.
+    pub(super) fn leg(&mut self) -> u32 {
+        let n = self.next_leg;
+        self.next_leg = n.wrapping_add(1);
+        n
+    }
+
+    /// Starts what lasts until the leg `n` has heard it, and returns its id; `None` for any other verb.
+    pub(super) fn play(&mut self, n: u32, verb: &Verb) -> Option<u32> {
         let id = self.next_id;
         let (progress, output) = match verb {
             Verb::Say { clip, text } => {
-                (Progress::Saying { text: text.clone() }, Output::Play { id, clip: *clip })
+                (Progress::Saying { text: text.clone() }, Output::Play { n, id, clip: *clip })
             }
             Verb::Play { clip, name } => {
-                (Progress::Playing { name: name.clone() }, Output::Play { id, clip: *clip })
+                (Progress::Playing { name: name.clone() }, Output::Play { n, id, clip: *clip })
             }
             Verb::Pause(length) => {
-                (Progress::Pausing { length: *length }, Output::Pause { id, length: *length })
+                (Progress::Pausing { length: *length }, Output::Pause { n, id, length: *length })
             }
             Verb::Digits(digits) => {
-                let output = Output::Digits { leg: Leg::First, id, digits: digits.clone() };
+                let output = Output::Digits { n, id, digits: digits.clone() };
                 (Progress::Sending { digits: digits.clone() }, output)
             }
-            Verb::Gather(_) | Verb::Record(_) | Verb::Dial(_) | Verb::Hangup => return None,
+            Verb::Gather(_)
+            | Verb::Record(_)
+            | Verb::Dial(_)
+            | Verb::Answer
+            | Verb::Reject(_)
+            | Verb::Hangup => return None,
         };
         self.progress(progress);
         self.push(output);

@@ -1,28 +1,29 @@
-//! The flow of an answered call: which verb is next, and what ends the one under way.
+//! The flow of a call: which verb is next, and what ends the one under way.
 
 use std::time::Instant;
 
 use super::gather::{Gathering, Next};
-use super::output::{GatherEnd, Leg, Output, Progress};
-use super::second::{End, Second};
-use super::{Call, LAST_WORDS, LegInput, MOST_INSERTED, NotNow, Phase};
-use crate::cause::{HangupBy, because, reason};
+use super::output::{GatherEnd, Output, Progress};
+use super::{Call, LAST_WORDS, MOST_INSERTED, NotNow, Phase};
+use crate::cause::{self, Cause, HangupBy, because, reason};
 use crate::flow::Verb;
+use crate::state::State;
 
 impl Call {
     /// Puts a verb in front of the remaining flow, behind those put there before; what is under way goes on. A call
     /// whose flow is done and that is held does it at once.
     pub fn insert(&mut self, verb: Verb, now: Instant) -> Result<(), NotNow> {
         match &self.phase {
-            Phase::Dialing { .. } => Err(NotNow::NotAnswered),
             Phase::Closing { .. } | Phase::Ending { .. } | Phase::Over => Err(NotNow::Ending),
+            _ if self.answered.is_none() => Err(NotNow::NotAnswered),
             _ if self.inserted.len() >= MOST_INSERTED => Err(NotNow::TooMuch),
             Phase::Holding => {
                 self.inserted.push_back(verb);
                 self.next_verb(now);
                 Ok(())
             }
-            Phase::Connecting
+            Phase::Hunting(_)
+            | Phase::Connecting
             | Phase::Playing { .. }
             | Phase::Gathering(_)
             | Phase::Recording { .. }
@@ -33,34 +34,38 @@ impl Call {
         }
     }
 
-    /// Drops what is under way: a sound, digits asked for, a recording, a second leg. The flow goes on with its next
-    /// verb.
+    /// Drops what is under way: a sound, digits asked for, a recording, a second leg, a transfer. The flow goes on with
+    /// its next verb; whoever asked for the transfer keeps who was to be transferred.
     pub fn stop(&mut self, now: Instant) -> Result<(), NotNow> {
+        let n = self.first.n;
         match &mut self.phase {
-            Phase::Dialing { .. } => return Err(NotNow::NotAnswered),
             Phase::Closing { .. } | Phase::Ending { .. } | Phase::Over => return Err(NotNow::Ending),
-            Phase::Connecting | Phase::Holding => return Err(NotNow::NothingToStop),
+            _ if self.answered.is_none() => return Err(NotNow::NotAnswered),
+            Phase::Hunting(_) | Phase::Connecting | Phase::Holding => return Err(NotNow::NothingToStop),
             Phase::Playing { .. } => {
-                self.out.push(Output::StopMedia);
+                self.out.push(Output::StopMedia { n });
                 self.out.progress(Progress::Stopped);
                 self.next_verb(now);
             }
             Phase::Gathering(_) => self.gathered(GatherEnd::Stopped, now),
             // Its end is reported, and leads on.
-            Phase::Recording { id, .. } => self.out.push(Output::StopRecord { id: *id }),
-            Phase::Bridging(second) => {
-                let end = second.give_up(because(reason::STOPPED, HangupBy::Caller), &mut self.out);
-                self.second_ended(end, now);
-            }
+            Phase::Recording { id, .. } => self.out.push(Output::StopRecord { n, id: *id }),
+            Phase::Bridging(_) => self.give_up_bridge(because(reason::STOPPED, HangupBy::Caller), now),
         }
         Ok(())
     }
 
     pub(super) fn next_verb(&mut self, now: Instant) {
+        let n = self.first.n;
         let verb = self.inserted.pop_front().or_else(|| self.flow.pop_front());
         match verb {
+            Some(verb) if verb.needs_sound() && !(self.first.is_answered && self.first.media_ready) => {
+                self.flow.push_front(verb);
+                self.phase = Phase::Connecting;
+                self.answer_first();
+            }
             Some(verb @ (Verb::Say { .. } | Verb::Play { .. } | Verb::Pause(_) | Verb::Digits(_))) => {
-                if let Some(id) = self.out.play(&verb) {
+                if let Some(id) = self.out.play(n, &verb) {
                     self.phase = Phase::Playing { id };
                 }
             }
@@ -72,21 +77,41 @@ impl Call {
                 let id = self.out.id();
                 self.phase = Phase::Recording { id, finish_keys: rules.finish_keys.clone() };
                 self.out.progress(Progress::Recording);
-                self.out.push(Output::Record { id, rules });
+                self.out.push(Output::Record { n, id, rules });
             }
-            Some(Verb::Dial(dial)) => match Second::new(*dial, &mut self.out, now) {
-                Ok(second) => self.phase = Phase::Bridging(Box::new(second)),
-                Err(end) => self.second_ended(end, now),
-            },
-            None if self.spec.hold_after_flow => {
+            Some(Verb::Dial(dial)) => self.dial(*dial, now),
+            Some(Verb::Answer) => self.next_verb(now),
+            Some(Verb::Reject(status)) if !self.first.is_answered => {
+                let (state, cause) = cause::rejected(status);
+                self.refuse(state, cause, now);
+            }
+            Some(Verb::Hangup) if !self.first.is_answered => {
+                let (state, cause) = cause::rejected(603);
+                self.refuse(state, cause, now);
+            }
+            None if !self.first.is_answered => {
+                let unanswered = || (State::NoAnswer, because(reason::UNANSWERED, HangupBy::System));
+                let (state, cause) = self.dialed.take().unwrap_or_else(unanswered);
+                // It may be that both sides were about to be joined; this one never was.
+                let state = if state == State::Completed { State::Failed } else { state };
+                self.refuse(state, cause, now);
+            }
+            None if self.hold_after_flow => {
                 self.phase = Phase::Holding;
                 self.out.progress(Progress::FlowDone);
             }
-            Some(Verb::Hangup) | None => {
+            Some(Verb::Hangup | Verb::Reject(_)) | None => {
                 self.phase = Phase::Closing { at: now + LAST_WORDS };
                 self.out.progress(Progress::FlowDone);
             }
         }
+    }
+
+    /// Ends an incoming call that is unanswered.
+    fn refuse(&mut self, state: State, cause: Cause, now: Instant) {
+        self.phase = Phase::Connecting;
+        self.out.progress(Progress::FlowDone);
+        self.hang_up(state, cause, now);
     }
 
     /// Begins a try.
@@ -100,7 +125,7 @@ impl Call {
     pub(super) fn next_prompt(&mut self, now: Instant) {
         let Phase::Gathering(gathering) = &mut self.phase else { return };
         while let Some(prompt) = gathering.next_prompt(now) {
-            if let Some(id) = self.out.play(prompt) {
+            if let Some(id) = self.out.play(self.first.n, prompt) {
                 return gathering.plays(id);
             }
         }
@@ -108,7 +133,7 @@ impl Call {
 
     pub(super) fn press(&mut self, digit: char, now: Instant) {
         let Phase::Gathering(gathering) = &mut self.phase else { return };
-        gathering.quiet(&mut self.out);
+        gathering.quiet(self.first.n, &mut self.out);
         if let Some(why) = gathering.press(digit, now) {
             self.gathered(why, now);
         }
@@ -116,7 +141,7 @@ impl Call {
 
     pub(super) fn gathered(&mut self, why: GatherEnd, now: Instant) {
         let Phase::Gathering(gathering) = &mut self.phase else { return };
-        gathering.quiet(&mut self.out);
+        gathering.quiet(self.first.n, &mut self.out);
         match gathering.end(why) {
             Next::Again => self.ask(now),
             Next::On { digits, why, flow } => {
@@ -129,57 +154,24 @@ impl Call {
         }
     }
 
-    pub(super) fn second(&mut self, n: u32, input: LegInput, now: Instant) {
-        if matches!(input, LegInput::Silent { after } if !self.is_too_silent(after)) {
-            return;
+    /// A sound is over.
+    pub(super) fn played(&mut self, id: u32, whole: bool, now: Instant) {
+        match &self.phase {
+            Phase::Playing { id: current } if *current == id => self.next_verb(now),
+            Phase::Gathering(gathering) if gathering.is_playing(id) => self.next_prompt(now),
+            Phase::Bridging(_) if whole => self.ringback_over(id),
+            _ => {}
         }
-        let Phase::Bridging(second) = &mut self.phase else { return };
-        if let Some(end) = second.handle(n, input, &mut self.out, now) {
-            self.second_ended(end, now);
-        }
-    }
-
-    pub(super) fn second_timed_out(&mut self, now: Instant) {
-        let Phase::Bridging(second) = &mut self.phase else { return };
-        let end = second.timed_out(&mut self.out);
-        self.second_ended(end, now);
-    }
-
-    /// A key of the first leg while there is a second one.
-    pub(super) fn relay(&mut self, digit: char) {
-        self.out.progress(Progress::Digit { leg: Leg::First, digit });
-        if let Phase::Bridging(second) = &self.phase {
-            second.press(digit, &mut self.out);
-        }
-    }
-
-    /// A sound is over: the ringback, which begins again.
-    pub(super) fn ringback(&mut self, id: u32) {
-        if let Phase::Bridging(second) = &mut self.phase {
-            second.played(id, &mut self.out);
-        }
-    }
-
-    pub(super) fn second_ended(&mut self, (state, cause): End, now: Instant) {
-        if let Phase::Bridging(second) = &mut self.phase {
-            second.quiet(&mut self.out);
-        }
-        self.out.progress(Progress::Dialed { state, cause });
-        self.next_verb(now);
     }
 
     /// Ends whatever verb is under way, because the call ends.
     pub(super) fn quit(&mut self) {
+        let n = self.first.n;
         match &mut self.phase {
-            Phase::Playing { .. } => self.out.push(Output::StopMedia),
-            Phase::Gathering(gathering) => gathering.quiet(&mut self.out),
-            Phase::Recording { id, .. } => self.out.push(Output::StopRecord { id: *id }),
-            Phase::Bridging(second) => {
-                let (state, cause) =
-                    second.give_up(because(reason::FIRST_LEG_ENDED, HangupBy::System), &mut self.out);
-                second.quiet(&mut self.out);
-                self.out.progress(Progress::Dialed { state, cause });
-            }
+            Phase::Playing { .. } => self.out.push(Output::StopMedia { n }),
+            Phase::Gathering(gathering) => gathering.quiet(n, &mut self.out),
+            Phase::Recording { id, .. } => self.out.push(Output::StopRecord { n, id: *id }),
+            Phase::Bridging(_) => self.quit_bridge(),
             _ => {}
         }
     }

@@ -1,11 +1,14 @@
 mod flows;
+mod hunts;
+mod inbound;
 mod property;
 mod second;
+mod transfers;
 
 use super::*;
-use crate::cause::FailureKind;
-use crate::flow::ClipId;
-use crate::route::{AttemptKind, Strategy as Placing, TrunkKind};
+use crate::cause::{FailureKind, LegFailure};
+use crate::flow::{ClipId, RouteId};
+use crate::route::{Attempt, AttemptKind, Strategy as Placing, TrunkKind};
 
 /// A call under virtual time, with what it put out.
 struct Run {
@@ -18,7 +21,16 @@ struct Run {
 impl Run {
     fn new(spec: Spec) -> Self {
         let now = Instant::now();
-        let mut run = Run { call: Call::outbound(spec, now), start: now, now, outputs: Vec::new() };
+        Self::with(Call::outbound(spec, now), now)
+    }
+
+    fn inbound(spec: Spec) -> Self {
+        let now = Instant::now();
+        Self::with(Call::inbound(spec, now), now)
+    }
+
+    fn with(call: Call, now: Instant) -> Self {
+        let mut run = Run { call, start: now, now, outputs: Vec::new() };
         run.drain();
         run
     }
@@ -28,8 +40,26 @@ impl Run {
     }
 
     fn input(&mut self, input: Input) {
+        let input = match input {
+            Input::Leg { n: FIRST, what } => Input::Leg { n: self.last_dialled(Leg::First), what },
+            Input::Leg { n: SECOND, what } => Input::Leg { n: self.last_dialled(Leg::Second), what },
+            input => input,
+        };
         self.call.handle_input(input, self.now);
         self.drain();
+    }
+
+    fn leg(&mut self, n: u32, what: LegInput) {
+        self.input(Input::Leg { n, what });
+    }
+
+    /// The leg dialled last in this role; of an incoming call the first is 0.
+    fn last_dialled(&self, role: Leg) -> u32 {
+        let dialled = self.outputs.iter().rev().find_map(|output| match output {
+            Output::Dial { n, leg, .. } if *leg == role => Some(*n),
+            _ => None,
+        });
+        dialled.unwrap_or_default()
     }
 
     /// Lets time pass, waking the call whenever it asked for it.
@@ -56,19 +86,24 @@ impl Run {
             .outputs
             .iter()
             .map(|output| match output {
-                Output::Dial { attempt } => format!("dial {attempt}"),
-                Output::HangUp { cause } => format!("hang up: {}", cause.code),
-                Output::Play { id, clip } => format!("play {id}: clip {}", clip.0),
-                Output::Pause { id, length } => format!("pause {id}: {length:?}"),
-                Output::StopMedia => "stop media".to_owned(),
-                Output::Digits { leg, id, digits } => format!("digits {id} on {leg:?}: {digits}"),
-                Output::Record { id, rules } => format!("record {id}: {:?}", rules.max),
-                Output::StopRecord { id } => format!("stop record {id}"),
-                Output::DialSecond { n, route, attempt } => {
+                Output::Dial { n, leg: Leg::First, attempt, .. } => format!("dial {n}: attempt {attempt}"),
+                Output::Dial { n, leg: Leg::Second, route, attempt } => {
                     format!("dial second {n}: route {} attempt {attempt}", route.0)
                 }
-                Output::HangUpSecond { n, cause } => format!("hang up second {n}: {}", cause.code),
-                Output::Join { n } => format!("join {n}"),
+                Output::Answer { n } => format!("answer {n}"),
+                Output::Ring { n, early_media: false } => format!("ring {n}"),
+                Output::Ring { n, early_media: true } => format!("ring {n} with early media"),
+                Output::Reject { n, cause } => format!("reject {n}: {} {}", cause.refusal(), cause.code),
+                Output::HangUp { n, cause } => format!("hang up {n}: {}", cause.code),
+                Output::Play { n, id, clip } => format!("play {id} to {n}: clip {}", clip.0),
+                Output::Pause { n, id, length } => format!("pause {id} to {n}: {length:?}"),
+                Output::StopMedia { n } => format!("stop media of {n}"),
+                Output::Digits { n, id, digits } => format!("digits {id} to {n}: {digits}"),
+                Output::Record { n, id, rules } => format!("record {id} of {n}: {:?}", rules.max),
+                Output::StopRecord { n, id } => format!("stop record {id} of {n}"),
+                Output::Join { one, other } => format!("join {one} and {other}"),
+                Output::Part { one, other } => format!("part {one} and {other}"),
+                Output::TransferProgress { n, status } => format!("tell {n} of the transfer: {status}"),
                 Output::State { state } => format!("-> {state}"),
                 Output::Progress(progress) => format!("   {progress}"),
                 Output::Finished(outcome) => format!(
@@ -87,6 +122,18 @@ impl Run {
         let outcome = self.outcome().expect("the call is over");
         (outcome.state, outcome.cause.code)
     }
+}
+
+/// The leg dialled last as the first one, or as the second one.
+const FIRST: u32 = u32::MAX - 1;
+const SECOND: u32 = u32::MAX - 2;
+
+fn first(what: LegInput) -> Input {
+    Input::Leg { n: FIRST, what }
+}
+
+fn in_order(attempts: Vec<Attempt>) -> Route {
+    Route::in_order(RouteId(0), attempts, Duration::from_secs(60))
 }
 
 fn attempt(trunk: &str) -> Attempt {
@@ -108,11 +155,11 @@ fn flow() -> Vec<Verb> {
 }
 
 fn spec() -> Spec {
-    Spec::new(flow(), vec![attempt("first"), attempt("second")])
+    Spec::new(flow(), in_order(vec![attempt("first"), attempt("second")]))
 }
 
 fn refused(status: u16) -> Input {
-    Input::LegFailed(LegFailure {
+    first(LegInput::Failed(LegFailure {
         kind: FailureKind::Status,
         status: Some(status),
         phrase: String::new(),
@@ -121,11 +168,11 @@ fn refused(status: u16) -> Input {
         sent: true,
         challenged: false,
         had_credentials: false,
-    })
+    }))
 }
 
 fn held() -> Input {
-    Input::LegFailed(LegFailure {
+    first(LegInput::Failed(LegFailure {
         kind: FailureKind::PacedOut,
         status: None,
         phrase: String::new(),
@@ -134,24 +181,24 @@ fn held() -> Input {
         sent: false,
         challenged: false,
         had_credentials: false,
-    })
+    }))
 }
 
 #[test]
 fn waiting_for_the_trunk_is_no_ringing() {
     let mut run = Run::new(spec());
-    run.input(Input::Waiting);
+    run.input(first(LegInput::Waiting));
     run.wait(Duration::from_secs(600));
-    run.input(Input::Dialed);
-    run.input(Input::Trying);
+    run.input(first(LegInput::Dialed));
+    run.input(first(LegInput::Trying));
     run.wait(Duration::from_secs(60));
     run.wait(Duration::from_secs(5));
     insta::assert_snapshot!(run.told(), @"
     -> queued
        attempt 1 of 2 over first
-    dial 0
+    dial 0: attempt 0
        waiting for the trunk
-    hang up: no_answer
+    hang up 0: no_answer
     -> no-answer
     finished: no-answer no_answer by system after 665s
     ");
@@ -160,17 +207,17 @@ fn waiting_for_the_trunk_is_no_ringing() {
 #[test]
 fn who_waited_in_vain_tries_the_next_trunk_and_then_says_why() {
     let mut run = Run::new(spec());
-    run.input(Input::Waiting);
+    run.input(first(LegInput::Waiting));
     run.input(held());
     run.input(held());
     insta::assert_snapshot!(run.told(), @"
     -> queued
        attempt 1 of 2 over first
-    dial 0
+    dial 0: attempt 0
        waiting for the trunk
        attempt failed: The call waited too long for its turn on the trunk.
        attempt 2 of 2 over second
-    dial 1
+    dial 1: attempt 1
     -> failed
     finished: failed paced_out by system after 0ns
     ");
@@ -179,7 +226,7 @@ fn who_waited_in_vain_tries_the_next_trunk_and_then_says_why() {
 }
 
 fn remote_hangup() -> Input {
-    Input::LegEnded { by: LegEnd::Remote, q850: Some(16) }
+    first(LegInput::Ended { by: LegEnd::Remote, q850: Some(16) })
 }
 
 fn api_hangup() -> Input {
@@ -188,8 +235,8 @@ fn api_hangup() -> Input {
 
 fn answered(spec: Spec) -> Run {
     let mut run = Run::new(spec);
-    run.input(Input::Answered);
-    run.input(Input::MediaReady);
+    run.input(first(LegInput::Answered));
+    run.input(first(LegInput::MediaReady));
     run
 }
 
@@ -197,34 +244,34 @@ fn answered(spec: Spec) -> Run {
 fn a_call_from_dial_to_goodbye() {
     let mut run = Run::new(spec());
     run.wait(Duration::from_secs(1));
-    run.input(Input::Ringing { early_media: true });
-    run.input(Input::Ringing { early_media: true });
+    run.input(first(LegInput::Ringing { early_media: true }));
+    run.input(first(LegInput::Ringing { early_media: true }));
     run.wait(Duration::from_secs(2));
-    run.input(Input::Answered);
-    run.input(Input::MediaReady);
+    run.input(first(LegInput::Answered));
+    run.input(first(LegInput::MediaReady));
     run.input(Input::Played { id: 0, whole: true });
     run.input(Input::Played { id: 0, whole: true });
-    run.input(Input::Digit('5'));
+    run.input(first(LegInput::Digit('5')));
     run.input(Input::Played { id: 1, whole: true });
     run.input(Input::Played { id: 2, whole: true });
     run.wait(Duration::from_secs(1));
-    run.input(Input::LegEnded { by: LegEnd::Remote, q850: None });
-    insta::assert_snapshot!(run.told(), @r"
+    run.input(first(LegInput::Ended { by: LegEnd::Remote, q850: None }));
+    insta::assert_snapshot!(run.told(), @"
     -> queued
        attempt 1 of 2 over first
-    dial 0
+    dial 0: attempt 0
     -> ringing
        early media
     -> in-progress
        saying: Hello
-    play 0: clip 7
+    play 0 to 0: clip 7
        pausing for 1000 ms
-    pause 1: 1s
+    pause 1 to 0: 1s
        the other side pressed 5
        playing bell.wav
-    play 2: clip 9
+    play 2 to 0: clip 9
        flow done
-    hang up: flow_done
+    hang up 0: flow_done
     -> completed
     finished: completed flow_done by system after 4s
     ");
@@ -236,17 +283,17 @@ fn a_call_from_dial_to_goodbye() {
 #[test]
 fn the_second_trunk_takes_over() {
     let mut run = Run::new(spec());
-    run.input(Input::MediaReady);
+    run.input(first(LegInput::MediaReady));
     run.input(refused(503));
-    run.input(Input::Answered);
+    run.input(first(LegInput::Answered));
     run.input(remote_hangup());
-    insta::assert_snapshot!(run.told(), @r"
+    insta::assert_snapshot!(run.told(), @"
     -> queued
        attempt 1 of 2 over first
-    dial 0
+    dial 0: attempt 0
        attempt failed: The carrier has no free line at the moment (503).
        attempt 2 of 2 over second
-    dial 1
+    dial 1: attempt 1
     -> in-progress
     -> completed
     finished: completed normal by callee after 0ns
@@ -257,22 +304,22 @@ fn the_second_trunk_takes_over() {
 #[test]
 fn endings() {
     use State::{Busy, Canceled, Completed, Failed, NoAnswer};
-    let ringing = || Input::Ringing { early_media: false };
+    let ringing = || first(LegInput::Ringing { early_media: false });
     let shutdown = || Input::Hangup { by: HangupBy::System, cause: HangupReason::Shutdown };
-    let silent = |s| Input::Silent { after: Duration::from_secs(s) };
-    let no_media = || Input::MediaFailed("no port".to_owned());
-    let lost = |by| Input::LegEnded { by, q850: None };
-    let up = |more: Vec<Input>| [vec![Input::Answered, Input::MediaReady], more].concat();
+    let silent = |s| first(LegInput::Silent { after: Duration::from_secs(s) });
+    let no_media = || first(LegInput::MediaFailed("no port".to_owned()));
+    let lost = |by| first(LegInput::Ended { by, q850: None });
+    let up = |more: Vec<Input>| [vec![first(LegInput::Answered), first(LegInput::MediaReady)], more].concat();
     for (inputs, state, code) in [
         (vec![refused(486)], Busy, "busy"),
         (vec![refused(404)], Failed, "unallocated_number"),
         (vec![refused(503), refused(503)], Failed, "carrier_congestion"),
         (vec![ringing(), refused(503)], Failed, "carrier_congestion"),
         (vec![ringing()], NoAnswer, "no_answer"),
-        (vec![Input::Trying], NoAnswer, "no_answer"),
+        (vec![first(LegInput::Trying)], NoAnswer, "no_answer"),
         (vec![], Failed, "no_response"),
         (vec![api_hangup()], Canceled, "canceled"),
-        (vec![api_hangup(), Input::Answered, remote_hangup()], Canceled, "canceled"),
+        (vec![api_hangup(), first(LegInput::Answered), remote_hangup()], Canceled, "canceled"),
         (vec![api_hangup(), refused(486)], Canceled, "canceled"),
         (vec![api_hangup(), refused(503)], Canceled, "canceled"),
         (vec![ringing(), shutdown()], Canceled, "shutdown"),
@@ -290,7 +337,7 @@ fn endings() {
         (up(vec![silent(30)]), Completed, "rtp_silence"),
         (up(vec![silent(29)]), Completed, "max_duration"),
         (up(vec![]), Completed, "max_duration"),
-        (vec![Input::Answered], Completed, "max_duration"),
+        (vec![first(LegInput::Answered)], Completed, "max_duration"),
     ] {
         let mut run = Run::new(spec());
         for input in inputs.clone() {
@@ -304,16 +351,16 @@ fn endings() {
 #[test]
 fn nobody_answers() {
     let mut run = Run::new(spec());
-    run.input(Input::Ringing { early_media: false });
+    run.input(first(LegInput::Ringing { early_media: false }));
     run.wait(Duration::from_secs(59));
     assert_eq!(run.call.state(), State::Ringing);
     run.wait(Duration::from_secs(10));
-    insta::assert_snapshot!(run.told(), @r"
+    insta::assert_snapshot!(run.told(), @"
     -> queued
        attempt 1 of 2 over first
-    dial 0
+    dial 0: attempt 0
     -> ringing
-    hang up: no_answer
+    hang up 0: no_answer
     -> no-answer
     finished: no-answer no_answer by system after 65s
     ");
@@ -323,9 +370,9 @@ fn nobody_answers() {
 #[test]
 fn an_answer_that_crosses_our_cancel_changes_nothing() {
     let mut run = Run::new(spec());
-    run.input(Input::Trying);
+    run.input(first(LegInput::Trying));
     run.wait(Duration::from_secs(60));
-    run.input(Input::Answered);
+    run.input(first(LegInput::Answered));
     run.input(remote_hangup());
     assert_eq!(run.ended(), (State::NoAnswer, "no_answer"));
     assert_eq!(run.outcome().unwrap().answered, None);
@@ -333,7 +380,7 @@ fn an_answer_that_crosses_our_cancel_changes_nothing() {
 
 #[test]
 fn without_an_attempt_it_fails_at_once() {
-    let run = Run::new(Spec::new(flow(), Vec::new()));
+    let run = Run::new(Spec::new(flow(), Route::default()));
     insta::assert_snapshot!(run.told(), @r"
     -> queued
     -> failed
@@ -344,7 +391,8 @@ fn without_an_attempt_it_fails_at_once() {
 
 #[test]
 fn the_line_is_held_after_the_flow_if_asked() {
-    let mut run = answered(Spec { hold_after_flow: true, ..Spec::new(Vec::new(), vec![attempt("t")]) });
+    let mut run =
+        answered(Spec { hold_after_flow: true, ..Spec::new(Vec::new(), in_order(vec![attempt("t")])) });
     run.wait(Duration::from_secs(60));
     assert_eq!(run.call.state(), State::InProgress);
     run.input(api_hangup());
@@ -355,15 +403,15 @@ fn the_line_is_held_after_the_flow_if_asked() {
 #[test]
 fn the_hangup_verb_ends_a_call_that_would_be_held() {
     let flow = vec![Verb::Hangup, Verb::Pause(Duration::from_secs(1))];
-    let mut run = answered(Spec { hold_after_flow: true, ..Spec::new(flow, vec![attempt("t")]) });
+    let mut run = answered(Spec { hold_after_flow: true, ..Spec::new(flow, in_order(vec![attempt("t")])) });
     run.wait(Duration::from_secs(10));
-    insta::assert_snapshot!(run.told(), @r"
+    insta::assert_snapshot!(run.told(), @"
     -> queued
        attempt 1 of 1 over t
-    dial 0
+    dial 0: attempt 0
     -> in-progress
        flow done
-    hang up: flow_done
+    hang up 0: flow_done
     -> completed
     finished: completed flow_done by system after 5.25s
     ");
@@ -373,26 +421,31 @@ fn the_hangup_verb_ends_a_call_that_would_be_held() {
 fn a_hang_up_stops_what_is_being_played() {
     let mut run = answered(spec());
     run.input(api_hangup());
-    assert!(run.told().ends_with("play 0: clip 7\nstop media\nhang up: hangup"), "{}", run.told());
+    assert!(
+        run.told().ends_with("play 0 to 0: clip 7\nstop media of 0\nhang up 0: hangup"),
+        "{}",
+        run.told()
+    );
     let mut run = answered(spec());
     run.input(remote_hangup());
-    let end = "stop media\n-> completed\nfinished: completed normal by callee after 0ns";
+    let end = "stop media of 0\n-> completed\nfinished: completed normal by callee after 0ns";
     assert!(run.told().ends_with(end), "{}", run.told());
 }
 
 #[test]
 fn silence_may_be_allowed() {
     let mut run = answered(Spec { silence_timeout: None, ..spec() });
-    run.input(Input::Silent { after: Duration::from_secs(3600) });
+    run.input(first(LegInput::Silent { after: Duration::from_secs(3600) }));
     assert_eq!(run.call.state(), State::InProgress);
 }
 
 #[test]
 fn times_beyond_the_clock_are_no_limit() {
-    let endless = Spec { ring_timeout: Duration::MAX, max_duration: Duration::MAX, ..spec() };
+    let route = Route::in_order(RouteId(0), vec![attempt("t")], Duration::MAX);
+    let endless = Spec { route, max_duration: Duration::MAX, ..spec() };
     let mut run = Run::new(endless);
     assert_eq!(run.call.poll_timeout(), None);
-    run.input(Input::Answered);
+    run.input(first(LegInput::Answered));
     assert_eq!(run.call.poll_timeout(), None);
     run.input(remote_hangup());
     assert_eq!(run.ended(), (State::Completed, "normal"));

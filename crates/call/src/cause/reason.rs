@@ -177,6 +177,8 @@ pub(crate) const CARRIER_UNRESOLVED: Reason = reason(
     "The carrier's host name could not be resolved.",
     Some("Check the spelling of the trunk's host and the machine's DNS."),
 );
+pub(crate) const COMPLETED_ELSEWHERE: Reason =
+    reason("completed_elsewhere", None, "The call was answered elsewhere.", None);
 pub(crate) const CONNECTION_LOST: Reason = reason(
     "connection_lost",
     Some(41),
@@ -225,6 +227,7 @@ pub(crate) const PACED_OUT: Reason = reason(
     "The call waited too long for its turn on the trunk.",
     Some("Place fewer calls a second, or raise the trunk's calls_per_second or queue_s."),
 );
+pub(crate) const REJECTED: Reason = reason("rejected", None, "The call was refused as its flow says.", None);
 pub(crate) const RTP_SILENCE: Reason = reason(
     "rtp_silence",
     Some(16),
@@ -246,3 +249,7 @@ pub(crate) const TRUNK_FULL: Reason = reason(
     "All channels of the trunk are in use.",
     Some("Call again when a call has ended, raise the trunk's channels, or add a second trunk."),
 );
+pub(crate) const TRANSFERRED: Reason =
+    reason("transferred", Some(16), "The other side was transferred to somebody else.", None);
+pub(crate) const UNANSWERED: Reason =
+    reason("unanswered", Some(19), "The flow came to its end without answering the call.", None);

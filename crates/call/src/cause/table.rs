@@ -79,3 +79,25 @@ pub(super) fn q850(cause: u8) -> Option<(State, Reason)> {
         _ => None,
     }
 }
+
+/// The SIP status that stands for a Q.850 cause (RFC 3398 section 8.2.6.1); `user` where a person refused rather than
+/// a network.
+pub(super) fn status_of(cause: Option<u8>, user: bool) -> u16 {
+    match cause {
+        Some(1..=3 | 26) => 404,
+        Some(17) => 486,
+        Some(18) => 408,
+        Some(21) if user => 603,
+        Some(21 | 55 | 57) => 403,
+        Some(22 | 23) => 410,
+        Some(25) => 482,
+        Some(27) => 502,
+        Some(28) => 484,
+        Some(29 | 63 | 69 | 79) => 501,
+        Some(34 | 38 | 41 | 42 | 44 | 47 | 58) => 503,
+        Some(65 | 70 | 88) => 488,
+        Some(102) => 504,
+        None | Some(16 | 19 | 20 | 31) => 480,
+        Some(_) => 500,
+    }
+}

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use call::{Call, Input, Leg as Which, LegInput, Output};
+use call::{Call, Input, Leg as Role, LegInput, Output, Route, RouteId};
 use media::Codec;
 use media::sdp::{self, Local, Negotiated};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use super::render::{Rendered, attempt};
 use super::wires::{OURS, THEIRS, Wires};
 use crate::id::Id;
 use crate::sim::CALL_HEADER;
-use crate::switch::{describe, is_held, leg_end, leg_failure, leg_input, q850};
+use crate::switch::{describe, is_held, leg_end, leg_failure, q850, reason};
 
 /// What we are called by.
 const CALLER: &str = "sip:+12025550100@192.0.2.1";
@@ -26,20 +26,20 @@ pub(super) struct Gateway {
     call: Call,
     pub(super) sip: sip::Endpoint,
     rendered: Rendered,
-    to: String,
+    /// Whom each route calls.
+    routes: Vec<String>,
     id: Id,
     silence: Option<Duration>,
-    first: Leg,
-    /// The second leg that is up, by its number.
-    second: Option<(u32, Leg)>,
+    legs: Vec<Leg>,
     began: Instant,
     pub(super) told: Vec<Told>,
     pub(super) joined: bool,
     pub(super) outcome: Option<call::Outcome>,
 }
 
-#[derive(Default)]
 struct Leg {
+    n: u32,
+    role: Role,
     sip: Option<LegId>,
     line: Option<Line>,
 }
@@ -60,17 +60,18 @@ impl Gateway {
     ) -> Self {
         let flow = std::mem::take(&mut rendered.verbs);
         let (ring_timeout, max_duration) = limits;
-        let spec = call::Spec { ring_timeout, max_duration, ..call::Spec::new(flow, vec![attempt(to)]) };
+        let route = Route::in_order(RouteId(0), vec![attempt(to)], ring_timeout);
+        let spec = call::Spec { max_duration, ..call::Spec::new(flow, route) };
+        let routes = std::mem::take(&mut rendered.routes);
         let config = sip::Config { max_datagram: None, ..sip::Config::default() };
         Self {
             silence: spec.silence_timeout,
             call: Call::outbound(spec, now),
             sip: sip::Endpoint::new(config, [1; 32]),
             rendered,
-            to: to.to_owned(),
+            routes: std::iter::once(to.to_owned()).chain(routes).collect(),
             id,
-            first: Leg::default(),
-            second: None,
+            legs: Vec::new(),
             began: now,
             told: Vec::new(),
             joined: false,
@@ -91,65 +92,64 @@ impl Gateway {
     pub(super) fn step(&mut self, wires: &mut Wires, now: Instant) -> bool {
         let Some(output) = self.call.poll_output() else { return false };
         match output {
-            Output::Dial { .. } => {
-                let to = self.to.clone();
-                self.dial(None, &to, wires, now);
+            Output::Dial { n, leg, route, .. } => {
+                let to = self.routes.get(route.0 as usize).cloned().unwrap_or_default();
+                self.dial(n, leg, &to, wires, now);
             }
-            Output::DialSecond { n, route, .. } => {
-                self.end_second(wires);
-                self.second = Some((n, Leg::default()));
-                let to = self.rendered.routes.get(route.0 as usize).cloned().unwrap_or_default();
-                self.dial(Some(n), &to, wires, now);
+            Output::HangUp { n, cause } => {
+                if let Some(sip) = self.leg(n).and_then(|leg| leg.sip) {
+                    self.sip.hang_up(sip, reason(&cause), now);
+                }
+                if !self.call.awaits(n) {
+                    self.forget(n, wires);
+                }
             }
-            Output::HangUp { cause } => self.hang_up(None, cause.q850, now),
-            Output::HangUpSecond { n, cause } => {
-                self.hang_up(Some(n), cause.q850, now);
-                self.end_second(wires);
-            }
-            Output::Join { n } => {
-                if let (Some(one), Some(other)) = (self.port(None), self.port(Some(n))) {
+            Output::Join { one, other } => {
+                if let (Some(one), Some(other)) = (self.port(one), self.port(other)) {
                     wires.join(one, other);
                     self.joined = true;
                 }
             }
-            Output::Play { id, clip } => {
+            // A flow under test calls out, and nobody it calls transfers it.
+            Output::Answer { .. }
+            | Output::Ring { .. }
+            | Output::Reject { .. }
+            | Output::Part { .. }
+            | Output::TransferProgress { .. } => {}
+            Output::Play { n, id, clip } => {
                 let clip = self.rendered.clips.get(clip.0 as usize).cloned();
-                if let (Some(session), Some(clip)) = (self.session(None, wires), clip) {
+                if let (Some(session), Some(clip)) = (self.session(n, wires), clip) {
                     session.play(id, clip, now);
                 }
             }
-            Output::Pause { id, length } => {
-                if let Some(session) = self.session(None, wires) {
+            Output::Pause { n, id, length } => {
+                if let Some(session) = self.session(n, wires) {
                     session.pause(id, length, now);
                 }
             }
-            Output::Digits { leg, id, digits } => {
-                let second = match leg {
-                    Which::First => None,
-                    Which::Second => self.second.as_ref().map(|(n, _)| *n),
-                };
-                if let Some(session) = self.session(second, wires) {
+            Output::Digits { n, id, digits } => {
+                if let Some(session) = self.session(n, wires) {
                     let _ = session.digits(id, &digits, now);
                 }
             }
-            Output::Record { id, rules } => {
+            Output::Record { n, id, rules } => {
                 let rules = media::Rules {
                     beep: rules.beep,
                     max: rules.max,
                     end_silence: rules.end_silence,
                     end_keys: rules.finish_keys,
                 };
-                if let Some(session) = self.session(None, wires) {
+                if let Some(session) = self.session(n, wires) {
                     session.record_segment(id, rules);
                 }
             }
-            Output::StopRecord { .. } => {
-                if let Some(session) = self.session(None, wires) {
+            Output::StopRecord { n, .. } => {
+                if let Some(session) = self.session(n, wires) {
                     session.stop_segment();
                 }
             }
-            Output::StopMedia => {
-                if let Some(session) = self.session(None, wires) {
+            Output::StopMedia { n } => {
+                if let Some(session) = self.session(n, wires) {
                     session.stop();
                 }
             }
@@ -163,8 +163,9 @@ impl Gateway {
                 let told =
                     json!({ "code": cause.code, "text": cause.text, "hint": cause.hint, "sip": cause.sip });
                 self.tell("finished", json!({ "state": outcome.state.as_str(), "cause": told }), now);
-                self.end_second(wires);
-                self.first.line.take().into_iter().for_each(|line| wires.hang_up(line.port));
+                for leg in std::mem::take(&mut self.legs) {
+                    leg.line.into_iter().for_each(|line| wires.hang_up(line.port));
+                }
                 self.outcome = Some(outcome);
             }
         }
@@ -173,17 +174,13 @@ impl Gateway {
 
     /// What a session of ours tells; false when the line is not ours.
     pub(super) fn media_event(&mut self, port: u16, event: &media::Event, now: Instant) -> bool {
-        let is_second = self.second.as_ref().is_some_and(|(_, leg)| leg.has(port));
-        let second = self.second.as_ref().map(|(n, _)| *n).filter(|_| is_second);
-        if !is_second && !self.first.has(port) {
-            return false;
-        }
+        let Some(n) = self.legs.iter().find(|leg| leg.has(port)).map(|leg| leg.n) else { return false };
         match event {
             media::Event::Played { id, whole } => {
                 self.call.handle_input(Input::Played { id: *id, whole: *whole }, now);
             }
-            media::Event::Silent { for_ } => self.leg(second, LegInput::Silent { after: *for_ }, now),
-            media::Event::Digit { digit, .. } => self.leg(second, LegInput::Digit(*digit), now),
+            media::Event::Silent { for_ } => self.tell_call(n, LegInput::Silent { after: *for_ }, now),
+            media::Event::Digit { digit, .. } => self.tell_call(n, LegInput::Digit(*digit), now),
             media::Event::Recorded { id, ms, why } => {
                 self.tell("recorded", json!({ "ms": ms, "why": why.as_str() }), now);
                 self.call.handle_input(Input::Recorded { id: *id }, now);
@@ -215,20 +212,18 @@ impl Gateway {
                 self.about(leg, started, now);
             }
             sip::Event::Failed { leg, failure } => {
-                self.about(leg, LegInput::Failed(leg_failure(failure, false, false)), now);
-                self.forget(leg, wires);
+                self.over(leg, LegInput::Failed(leg_failure(failure, false, false)), wires, now);
             }
             sip::Event::Ended { leg, ended } => {
                 let q850 = ended.reason.and_then(q850);
-                self.about(leg, LegInput::Ended { by: leg_end(ended.by), q850 }, now);
-                self.forget(leg, wires);
+                self.over(leg, LegInput::Ended { by: leg_end(ended.by), q850 }, wires, now);
             }
             sip::Event::Offer { leg, body } => self.offered(leg, &body, wires, now),
             _ => {}
         }
     }
 
-    fn dial(&mut self, second: Option<u32>, to: &str, wires: &mut Wires, now: Instant) {
+    fn dial(&mut self, n: u32, role: Role, to: &str, wires: &mut Wires, now: Instant) {
         let port = wires.new_line();
         let local = Local::new(OURS, port, vec![Codec::Pcmu, Codec::Pcma], port.into());
         let (ours, theirs) = (SocketAddr::new(OURS, SIP_PORT), SocketAddr::new(THEIRS, SIP_PORT));
@@ -238,92 +233,63 @@ impl Gateway {
         let invite = sip::Invite {
             body: sdp::offer(&local).into_bytes(),
             // Only the callee of the first leg is asked what it heard.
-            headers: match second {
-                None => vec![(CALL_HEADER.into(), self.id.to_string())],
-                Some(_) => Vec::new(),
+            headers: match role {
+                Role::First => vec![(CALL_HEADER.into(), self.id.to_string())],
+                Role::Second => Vec::new(),
             },
             ..sip::Invite::new(path, uri.as_str(), CALLER, uri.as_str())
         };
+        let placed = self.sip.invite(invite, now);
         let line = Some(Line { port, local, negotiated: None });
-        match self.sip.invite(invite, now) {
-            Ok(sip) => self.set(second, Leg { sip: Some(sip), line }),
-            Err(error) => {
-                self.set(second, Leg { sip: None, line });
-                self.leg(second, LegInput::MediaFailed(error.to_string()), now);
-            }
+        self.legs.push(Leg { n, role, sip: placed.as_ref().ok().copied(), line });
+        if let Err(error) = placed {
+            self.tell_call(n, LegInput::MediaFailed(error.to_string()), now);
         }
     }
 
-    fn set(&mut self, second: Option<u32>, leg: Leg) {
-        match second {
-            None => self.first = leg,
-            Some(n) => self.second = Some((n, leg)),
-        }
-    }
-
-    fn hang_up(&mut self, second: Option<u32>, q850: Option<u8>, now: Instant) {
-        let leg = match second {
-            None => Some(&self.first),
-            Some(n) => self.second.as_ref().filter(|(second, _)| *second == n).map(|(_, leg)| leg),
-        };
-        let reason = q850.map(|q850| sip::Reason {
-            protocol: sip::ReasonProtocol::Q850,
-            cause: q850.into(),
-            text: None,
-        });
-        if let Some(sip) = leg.and_then(|leg| leg.sip) {
-            self.sip.hang_up(sip, reason, now);
-        }
-    }
-
-    fn end_second(&mut self, wires: &mut Wires) {
-        if let Some((_, Leg { line: Some(line), .. })) = self.second.take() {
-            wires.hang_up(line.port);
-        }
+    fn leg(&self, n: u32) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.n == n)
     }
 
     /// Which leg of the call this is: none for one that is over.
-    fn which(&self, leg: LegId) -> Option<Option<u32>> {
-        if self.first.sip == Some(leg) {
-            return Some(None);
-        }
-        self.second.as_ref().filter(|(_, second)| second.sip == Some(leg)).map(|(n, _)| Some(*n))
+    fn which(&self, sip: LegId) -> Option<u32> {
+        self.legs.iter().find(|leg| leg.sip == Some(sip)).map(|leg| leg.n)
     }
 
-    fn line(&mut self, leg: LegId) -> Option<&mut Line> {
-        match self.which(leg)? {
-            None => self.first.line.as_mut(),
-            Some(_) => self.second.as_mut()?.1.line.as_mut(),
-        }
+    fn line(&mut self, sip: LegId) -> Option<&mut Line> {
+        self.legs.iter_mut().find(|leg| leg.sip == Some(sip))?.line.as_mut()
     }
 
-    fn port(&self, second: Option<u32>) -> Option<u16> {
-        let leg = match second {
-            None => &self.first,
-            Some(_) => &self.second.as_ref()?.1,
-        };
-        leg.line.as_ref().map(|line| line.port)
+    fn port(&self, n: u32) -> Option<u16> {
+        self.leg(n)?.line.as_ref().map(|line| line.port)
     }
 
-    fn session<'a>(&self, second: Option<u32>, wires: &'a mut Wires) -> Option<&'a mut media::Session> {
-        wires.session(self.port(second)?)
+    fn session<'a>(&self, n: u32, wires: &'a mut Wires) -> Option<&'a mut media::Session> {
+        wires.session(self.port(n)?)
     }
 
     fn about(&mut self, leg: LegId, what: LegInput, now: Instant) {
-        if let Some(second) = self.which(leg) {
-            self.leg(second, what, now);
+        if let Some(n) = self.which(leg) {
+            self.tell_call(n, what, now);
         }
     }
 
-    fn leg(&mut self, second: Option<u32>, what: LegInput, now: Instant) {
-        self.call.handle_input(leg_input(second, what), now);
+    fn tell_call(&mut self, n: u32, what: LegInput, now: Instant) {
+        self.call.handle_input(Input::Leg { n, what }, now);
     }
 
-    fn forget(&mut self, leg: LegId, wires: &mut Wires) {
-        match self.which(leg) {
-            Some(Some(_)) => self.end_second(wires),
-            Some(None) => self.first.sip = None,
-            None => {}
+    /// A leg ended by itself.
+    fn over(&mut self, leg: LegId, what: LegInput, wires: &mut Wires, now: Instant) {
+        if let Some(n) = self.which(leg) {
+            self.tell_call(n, what, now);
+            self.forget(n, wires);
+        }
+    }
+
+    fn forget(&mut self, n: u32, wires: &mut Wires) {
+        let Some(index) = self.legs.iter().position(|leg| leg.n == n) else { return };
+        if let Some(line) = self.legs.remove(index).line {
+            wires.hang_up(line.port);
         }
     }
 
@@ -346,7 +312,8 @@ impl Gateway {
     }
 
     fn offered(&mut self, leg: LegId, offer: &[u8], wires: &mut Wires, now: Instant) {
-        let which = if self.which(leg) == Some(None) { "first" } else { "second" };
+        let role = self.legs.iter().find(|one| one.sip == Some(leg)).map(|one| one.role);
+        let which = if role == Some(Role::First) { "first" } else { "second" };
         let Some(line) = self.line(leg) else { return };
         line.local.version += 1;
         let Ok((answer, negotiated)) = sdp::answer(offer, &line.local) else {

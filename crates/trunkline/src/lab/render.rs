@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use call::{Attempt, AttemptKind, ClipId, RouteId, Strategy, TrunkKind, Verb};
+use call::{Attempt, AttemptKind, ClipId, Route, RouteId, Strategy, TrunkKind, Verb};
 use media::{Clip, Tone};
 
 use crate::flow::{Dial, Gather, Prompt, Step};
@@ -101,9 +101,12 @@ impl Renderer<'_> {
             |value: Option<u32>, else_: Duration| value.map_or(else_, |s| Duration::from_secs(s.into()));
         Verb::Dial(Box::new(call::Dial {
             to: dial.to.trim().to_owned(),
-            route: RouteId(self.routes.len() as u32 - 1),
-            attempts: vec![attempt(&dial.to)],
-            ring_timeout: seconds(dial.ring_timeout_s, Duration::from_secs(60)),
+            // Route 0 is the call's own.
+            route: Route::in_order(
+                RouteId(self.routes.len() as u32),
+                vec![attempt(&dial.to)],
+                seconds(dial.ring_timeout_s, Duration::from_secs(60)),
+            ),
             max_duration: seconds(dial.max_duration_s, self.longest),
             ringback: dial.ringback.then(|| self.keep(media::tone::tones("", Tone::Ringback))),
         }))

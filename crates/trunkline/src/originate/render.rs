@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use call::{ClipId, Destination, RouteId, Verb};
+use call::{ClipId, Destination, Route, RouteId, Verb};
 use media::{Clip, Tone};
 
 use super::{Order, caller_id, destination, dial_all, longest, plan};
@@ -134,9 +134,12 @@ impl Renderer<'_> {
         let seconds = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
         Ok(Verb::Dial(Box::new(call::Dial {
             to: dial.to.trim().to_owned(),
-            route: RouteId(self.routes.len() as u32 - 1),
-            attempts,
-            ring_timeout: seconds(dial.ring_timeout_s).unwrap_or(config.ring_timeout),
+            // Route 0 is the call's own.
+            route: Route::in_order(
+                RouteId(self.routes.len() as u32),
+                attempts,
+                seconds(dial.ring_timeout_s).unwrap_or(config.ring_timeout),
+            ),
             max_duration: longest(seconds(dial.max_duration_s), config, self.account),
             ringback: dial.ringback.then(|| self.ringback()),
         })))

@@ -64,6 +64,7 @@ pub(crate) enum Command {
     StopRecord { id: MediaId, item: u32 },
     PauseRecording { id: MediaId, pause: bool },
     Join { one: MediaId, other: MediaId },
+    Part { one: MediaId, other: MediaId },
     Exit,
 }
 
@@ -251,9 +252,14 @@ impl Media {
         self.send(id, Command::PauseRecording { id, pause })
     }
 
-    /// Lets two legs of one loop hear one another, until either is closed.
+    /// Lets two legs of one loop hear one another, until they are parted or either is closed.
     pub fn join(&self, one: MediaId, other: MediaId) -> Result<(), Overloaded> {
         self.send(one, Command::Join { one, other })
+    }
+
+    /// Lets two joined legs hear one another no more.
+    pub fn part(&self, one: MediaId, other: MediaId) -> Result<(), Overloaded> {
+        self.send(one, Command::Part { one, other })
     }
 
     /// From now on sends back what is heard.

@@ -248,6 +248,13 @@ impl Loop {
                     self.join(one, other);
                 }
             }
+            Command::Part { one, other } => {
+                if let (Some(one), Some(other)) = (key(&one), key(&other))
+                    && self.legs.get(one).is_some_and(|leg| leg.peer == Some(other))
+                {
+                    self.part(one);
+                }
+            }
             Command::Exit => self.exit = true,
         }
     }
@@ -299,17 +306,16 @@ impl Loop {
         }
     }
 
-    /// Lets the other side of a joined leg hear nothing any more.
+    /// Lets a joined leg and its other side hear one another no more.
     fn part(&mut self, key: usize) {
-        let Some(leg) = self.legs.get_mut(key) else { return };
-        leg.session.as_deref_mut().into_iter().for_each(Session::unpair);
-        let peer = leg.peer.take();
-        let Some(peer) = peer.and_then(|peer| self.legs.get_mut(peer)) else { return };
-        if peer.peer == Some(key) {
-            peer.peer = None;
-            if let Some(session) = peer.session.as_deref_mut() {
-                session.live(false);
-                session.unpair();
+        let Some(peer) = self.legs.get_mut(key).and_then(|leg| leg.peer.take()) else { return };
+        for (leg, of) in [(key, None), (peer, Some(key))] {
+            if let Some(leg) = self.legs.get_mut(leg).filter(|leg| leg.peer == of) {
+                leg.peer = None;
+                if let Some(session) = leg.session.as_deref_mut() {
+                    session.live(false);
+                    session.unpair();
+                }
             }
         }
     }

@@ -8,6 +8,8 @@ pub const EVENT_KINDS: &[&str] = &[
     "state",
     "attempt",
     "attempt-failed",
+    "incoming",
+    "forked",
     "paced",
     "early-media",
     "say",
@@ -23,6 +25,9 @@ pub const EVENT_KINDS: &[&str] = &[
     "dial-ringing",
     "dial-answered",
     "dialed",
+    "transferring",
+    "transferred",
+    "transfer-failed",
     "stopped",
     "held",
     "resumed",
@@ -38,6 +43,8 @@ pub const EVENT_KINDS: &[&str] = &[
 /// The kind and the detail of the event that a step is; `trunk` is what people call the trunk of an attempt.
 pub(crate) fn describe(progress: &Progress, trunk: Option<String>) -> (&'static str, Value) {
     match progress {
+        Progress::Incoming => ("incoming", json!({})),
+        Progress::Forked { legs } => ("forked", json!({ "legs": legs })),
         Progress::Attempt { leg, n, of, .. } => {
             let mut detail = json!({ "n": n, "of": of, "trunk": trunk });
             if let (Leg::Second, Some(detail)) = (leg, detail.as_object_mut()) {
@@ -71,6 +78,11 @@ pub(crate) fn describe(progress: &Progress, trunk: Option<String>) -> (&'static 
                 "cause": { "code": cause.code, "text": cause.text, "hint": cause.hint, "sip": cause.sip, "q850": cause.q850 },
             }),
         ),
+        Progress::Transferring { to } => ("transferring", json!({ "to": to })),
+        Progress::Transferred => ("transferred", json!({})),
+        Progress::TransferFailed { cause } => {
+            ("transfer-failed", json!({ "code": cause.code, "text": cause.text, "sip": cause.sip }))
+        }
         Progress::Stopped => ("stopped", json!({})),
         Progress::FlowDone => ("flow-done", json!({})),
     }

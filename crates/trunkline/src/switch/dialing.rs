@@ -10,37 +10,27 @@ use media::sdp::{self, Local, Srtp};
 use media::srtp::Keys;
 use sip::LegId;
 
-use super::entry::{Leg, LegKey, Line};
-use super::run::Loop;
+use super::Placed;
+use super::entry::{Entry, LegKey, Line};
+use super::legs::reason;
+use super::run::{Loop, Parts};
 use super::saved::to_json;
-use super::{Dial, Placed};
+use crate::rtp::MediaId;
 use crate::store::Write;
 use crate::time::now_ms;
-use crate::trunk::{CodecName, DtmfMode, SrtpMode};
+use crate::trunk::{CodecName, DtmfMode, SrtpMode, TrunkSettings};
 
 impl Loop {
-    /// Places a second leg; the one before it, if any, is gone.
-    pub(super) fn dial_second(&mut self, key: usize, n: u32, route: u32, attempt: usize, now: Instant) {
-        if let Some((before, _)) = self.calls.get(key).and_then(|entry| entry.second.as_ref()) {
-            self.forget_leg(LegKey { call: key, second: Some(*before) }, now);
-        }
-        let Some(entry) = self.calls.get_mut(key) else { return };
-        entry.second = Some((n, Leg { route, ..Leg::default() }));
-        self.dial(LegKey { call: key, second: Some(n) }, attempt, now);
-    }
-
     /// Ends a leg as it stands, by CANCEL or BYE.
     pub(super) fn hang_up_leg(&mut self, at: LegKey, cause: &Cause, now: Instant) {
-        if self.leave_queue(at, now) {
-            return;
+        if !self.leave_queue(at, now)
+            && let Some(leg) = self.calls.get(at.call).and_then(|entry| entry.leg(at)?.sip)
+        {
+            self.parts.endpoint.sip().hang_up(leg, reason(cause), now);
         }
-        let Some(leg) = self.calls.get(at.call).and_then(|entry| entry.leg(at)?.sip) else { return };
-        let reason = cause.q850.map(|q850| sip::Reason {
-            protocol: sip::ReasonProtocol::Q850,
-            cause: u16::from(q850),
-            text: None,
-        });
-        self.parts.endpoint.sip().hang_up(leg, reason, now);
+        if self.calls.get(at.call).is_some_and(|entry| !entry.call.awaits(at.n)) {
+            self.forget_leg(at, now);
+        }
     }
 
     pub(super) fn send_invite(&mut self, at: LegKey, now: Instant) {
@@ -49,10 +39,9 @@ impl Loop {
                 self.by_leg.insert(sip, at);
                 let call_id = self.parts.endpoint.sip().call_id(sip).unwrap_or_default().to_owned();
                 let Some(entry) = self.calls.get_mut(at.call) else { return };
-                if let Some(leg) = entry.leg_mut(at) {
-                    leg.sip = Some(sip);
-                }
-                if at.second.is_none() {
+                let Some(leg) = entry.leg_mut(at) else { return };
+                leg.sip = Some(sip);
+                if leg.role == call::Leg::First {
                     let trunk = entry.dial(at).and_then(|dial| dial.trunk.clone());
                     let write = Write::Attempt { call: entry.id, sip_call_id: call_id.clone(), trunk };
                     if let Some(reply) = entry.placed.take() {
@@ -63,9 +52,7 @@ impl Loop {
                 self.save_leg(at);
             }
             Err(failure) => {
-                if at.second.is_some() {
-                    self.end_second(at, now);
-                }
+                self.forget_leg(at, now);
                 self.tell_leg(at, LegInput::Failed(failure), now);
             }
         }
@@ -80,19 +67,9 @@ impl Loop {
         let transport =
             |error: &dyn std::fmt::Display| unsent(call::FailureKind::Transport, &error.to_string());
         let path = parts.endpoint.path(&target).map_err(|e| transport(&e))?;
-        let opened = match (at.second, &entry.first.media) {
-            // Both legs of a call live on one loop, so that they can be joined there.
-            (Some(_), Some(first)) => parts.media.open_beside(first.id, &parts.sink),
-            _ => parts.media.open(&parts.sink),
-        };
-        let (id, port) = opened.map_err(|error| {
-            tracing::error!(%error, "no RTP port can be had");
-            unsent(call::FailureKind::Media(error.to_string()), "")
-        })?;
-        let local = local(dial, path.local.ip(), port).map_err(|error| {
-            parts.media.close(id);
-            unsent(call::FailureKind::Media(error.to_string()), "")
-        })?;
+        let local = path.local.ip();
+        let (id, local) = open(parts, entry, local, &dial.settings)
+            .map_err(|why| unsent(call::FailureKind::Media(why), ""))?;
         let invite = sip::Invite {
             from_display: dial.from_display.clone(),
             contact_user: dial.contact_user.clone(),
@@ -132,9 +109,33 @@ impl Loop {
     }
 }
 
-/// What we say about ourselves, as the trunk wants it.
-fn local(dial: &Dial, addr: IpAddr, port: u16) -> Result<Local, getrandom::Error> {
-    let settings = &dial.settings;
+/// Binds ports for a leg of this call. All of its legs live on one loop, so that they can be joined there.
+pub(super) fn open(
+    parts: &Parts,
+    entry: &Entry,
+    addr: IpAddr,
+    settings: &TrunkSettings,
+) -> Result<(MediaId, Local), String> {
+    let beside = entry.legs.iter().find_map(|leg| Some(leg.media.as_ref()?.id)).or(entry.main);
+    let opened = match beside {
+        Some(other) => parts.media.open_beside(other, &parts.sink),
+        None => parts.media.open(&parts.sink),
+    };
+    let (id, port) = opened.map_err(|error| {
+        tracing::error!(%error, "no RTP port can be had");
+        error.to_string()
+    })?;
+    match local(settings, addr, port) {
+        Ok(local) => Ok((id, local)),
+        Err(error) => {
+            parts.media.close(id);
+            Err(error.to_string())
+        }
+    }
+}
+
+/// What we say about ourselves, as the other side wants it.
+fn local(settings: &TrunkSettings, addr: IpAddr, port: u16) -> Result<Local, getrandom::Error> {
     let codecs = settings.codecs.iter().map(|codec| match codec {
         CodecName::Pcmu => Codec::Pcmu,
         CodecName::Pcma => Codec::Pcma,

@@ -11,24 +11,14 @@ use crate::store::{CallEvent, Finish, Write};
 
 impl Loop {
     pub(super) fn finished(&mut self, key: usize, outcome: call::Outcome, now: Instant) {
-        self.close_media(key);
-        self.end_turn(LegKey::first(key), now);
-        if let Some((n, _)) = self.calls.get(key).and_then(|entry| entry.second.as_ref()) {
-            self.forget_leg(LegKey { call: key, second: Some(*n) }, now);
+        let legs = self.calls.get(key).into_iter().flat_map(|entry| &entry.legs).map(|leg| leg.n);
+        for n in legs.collect::<Vec<_>>() {
+            self.forget_leg(LegKey { call: key, n }, now);
         }
         let Some(entry) = self.calls.get_mut(key) else { return };
         entry.keys.clear();
         entry.outcome = Some((outcome, now));
-        if let Some(leg) = entry.first.sip.take() {
-            self.by_leg.remove(&leg);
-        }
         self.finish_if_complete(key, now);
-    }
-
-    pub(super) fn close_media(&mut self, key: usize) {
-        if let Some(line) = self.calls.get(key).and_then(|entry| entry.first.media.as_ref()) {
-            self.parts.media.close(line.id);
-        }
     }
 
     pub(super) fn finish_if_complete(&mut self, key: usize, now: Instant) {
@@ -44,8 +34,8 @@ impl Loop {
         self.by_id.remove(&entry.id);
         // Before the end is written: who learns of it may place the next call.
         drop(entry.slot.take());
-        if let Some(line) = &entry.first.media {
-            self.by_media.remove(&line.id);
+        if let Some(media) = &entry.main {
+            self.by_media.remove(media);
         }
         let Some((outcome, _)) = entry.outcome.take() else { return };
         if let Some(reply) = entry.placed.take() {

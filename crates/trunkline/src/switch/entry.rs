@@ -1,6 +1,7 @@
 //! One live call as the loop keeps it: the engine's state machine and what it is attached to.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -18,23 +19,18 @@ use crate::refused::Refused;
 use crate::rtp::{Closed, Heard, MediaId};
 use crate::store::CallEvent;
 use crate::time::now_ms;
+use crate::trunk::TrunkSettings;
 
 /// How long a finished call waits for the last word of its media.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(3);
 /// The ids of clips that came in during a call begin here.
 const FIRST_INSERTED: u32 = 1 << 31;
 
-/// Names a leg: of which call, and which of its second legs if it is one.
+/// Names a leg: of which call, and by its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LegKey {
     pub(super) call: usize,
-    pub(super) second: Option<u32>,
-}
-
-impl LegKey {
-    pub(super) fn first(call: usize) -> Self {
-        Self { call, second: None }
-    }
+    pub(super) n: u32,
 }
 
 pub(super) struct Entry {
@@ -43,14 +39,16 @@ pub(super) struct Entry {
     pub(super) call: Call,
     pub(super) silence: Option<Duration>,
     pub(super) clips: Clips,
-    pub(super) dials: Vec<Dial>,
+    /// How to reach each attempt, by route.
     pub(super) routes: Vec<Vec<Dial>>,
     pub(super) recording: Option<(PathBuf, String)>,
     pub(super) recorded: Option<String>,
     /// Silence is recorded in its place.
     pub(super) paused: bool,
-    pub(super) first: Leg,
-    pub(super) second: Option<(u32, Leg)>,
+    /// The legs that are up, or on their way: mostly one or two.
+    pub(super) legs: Vec<Leg>,
+    /// The media of the first leg, whose last word is the call's.
+    pub(super) main: Option<MediaId>,
     /// Keys that are being pressed by INFO.
     pub(super) keys: VecDeque<Keys>,
     pub(super) closed: Option<Box<Closed>>,
@@ -62,9 +60,10 @@ pub(super) struct Entry {
 }
 
 /// One leg: its SIP dialog and its media, as far as there are any.
-#[derive(Default)]
 pub(super) struct Leg {
-    /// The route of a second leg.
+    pub(super) n: u32,
+    /// The role it was placed for.
+    pub(super) role: call::Leg,
     pub(super) route: u32,
     pub(super) attempt: usize,
     pub(super) on_trunk: Option<OnTrunk>,
@@ -72,6 +71,39 @@ pub(super) struct Leg {
     /// The Call-ID under which its dialog was kept for a crash.
     pub(super) saved: Option<String>,
     pub(super) media: Option<Line>,
+    /// What a forked leg said of its sound before it was answered: it is heard only if it is the one that answers.
+    pub(super) early: Vec<u8>,
+    /// Of a leg that came in.
+    pub(super) incoming: Option<Box<Incoming>>,
+}
+
+impl Leg {
+    pub(super) fn new(n: u32, role: call::Leg, route: u32, attempt: usize) -> Self {
+        Self {
+            n,
+            role,
+            route,
+            attempt,
+            on_trunk: None,
+            sip: None,
+            saved: None,
+            media: None,
+            early: Vec::new(),
+            incoming: None,
+        }
+    }
+}
+
+/// What an incoming leg brought.
+pub(super) struct Incoming {
+    /// Their SDP; empty where they want an offer of ours.
+    pub(super) offer: Vec<u8>,
+    /// Our SDP, once we have said it.
+    pub(super) answer: Vec<u8>,
+    /// Which address of ours they see.
+    pub(super) local: IpAddr,
+    /// How they want to be spoken to.
+    pub(super) settings: TrunkSettings,
 }
 
 /// The media of a leg.
@@ -79,7 +111,7 @@ pub(super) struct Line {
     pub(super) id: MediaId,
     pub(super) local: Local,
     pub(super) negotiated: Option<Negotiated>,
-    /// We made an offer in a 2xx to a re-INVITE without one; the ACK brings the answer.
+    /// We made an offer in a 2xx to an INVITE without one; the ACK brings the answer.
     pub(super) offered_late: bool,
 }
 
@@ -148,43 +180,36 @@ impl Entry {
     }
 
     pub(super) fn leg(&self, at: LegKey) -> Option<&Leg> {
-        match at.second {
-            None => Some(&self.first),
-            Some(n) => self.second.as_ref().filter(|(second, _)| *second == n).map(|(_, leg)| leg),
-        }
+        self.legs.iter().find(|leg| leg.n == at.n)
     }
 
     pub(super) fn leg_mut(&mut self, at: LegKey) -> Option<&mut Leg> {
-        match at.second {
-            None => Some(&mut self.first),
-            Some(n) => self.second.as_mut().filter(|(second, _)| *second == n).map(|(_, leg)| leg),
-        }
+        self.legs.iter_mut().find(|leg| leg.n == at.n)
     }
 
     /// How a leg was dialled.
     pub(super) fn dial(&self, at: LegKey) -> Option<&Dial> {
-        let leg = self.leg(at)?;
-        let dials = match at.second {
-            None => &self.dials,
-            Some(_) => self.routes.get(leg.route as usize)?,
-        };
-        dials.get(leg.attempt)
+        let leg = self.leg(at).filter(|leg| leg.incoming.is_none())?;
+        self.routes.get(leg.route as usize)?.get(leg.attempt)
+    }
+
+    /// How whoever is on a leg wants to be spoken to.
+    pub(super) fn settings(&self, at: LegKey) -> Option<&TrunkSettings> {
+        let incoming = self.leg(at)?.incoming.as_ref().map(|incoming| &incoming.settings);
+        incoming.or_else(|| Some(&self.dial(at)?.settings))
+    }
+
+    /// Whether others ring for the same role as this leg.
+    pub(super) fn is_forked(&self, at: LegKey) -> bool {
+        let role = self.leg(at).map(|leg| leg.role);
+        self.legs.iter().any(|leg| leg.n != at.n && Some(leg.role) == role)
     }
 
     /// What people call the trunk of an attempt.
     pub(super) fn trunk_name(&self, progress: &call::Progress) -> Option<String> {
-        let call::Progress::Attempt { leg, n, trunk, .. } = progress else { return None };
-        let attempt = n.checked_sub(1)?;
-        let dial = match leg {
-            call::Leg::First => self.dials.get(attempt)?,
-            // The route of a second leg is known when it is dialled; its trunk is known now.
-            call::Leg::Second => self
-                .routes
-                .iter()
-                .flatten()
-                .find(|dial| dial.trunk.as_ref().map(|(id, _)| id.to_string()) == *trunk)?,
-        };
-        dial.trunk.as_ref().map(|(_, name)| name.clone())
+        let call::Progress::Attempt { trunk: Some(trunk), .. } = progress else { return None };
+        let mut trunks = self.routes.iter().flatten().filter_map(|dial| dial.trunk.as_ref());
+        trunks.find(|(id, _)| id.to_string() == *trunk).map(|(_, name)| name.clone())
     }
 
     /// When the loop has to look at this call again.
@@ -201,9 +226,10 @@ impl Entry {
     /// Whether nothing more will be learnt about an ended call.
     pub(super) fn is_complete(&self) -> bool {
         let Some((outcome, _)) = &self.outcome else { return false };
-        let simulated = self.dials.get(outcome.attempt).is_some_and(|dial| dial.simulated);
+        let dial = self.routes.first().and_then(|dials| dials.get(outcome.attempt));
+        let simulated = dial.is_some_and(|dial| dial.simulated);
         let report_due = simulated && outcome.answered.is_some() && self.heard.is_none();
-        self.first.media.is_none() && !report_due
+        self.main.is_none() && !report_due
     }
 
     /// The figures a caller cares about.

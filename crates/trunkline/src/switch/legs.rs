@@ -56,10 +56,7 @@ impl Loop {
                 self.save_leg(at);
                 self.tell_leg(at, LegInput::Trying, now);
             }
-            sip::Event::Ringing { body, .. } => {
-                let early_media = !body.is_empty() && self.start_media(at, &body).is_ok();
-                self.tell_leg(at, LegInput::Ringing { early_media }, now);
-            }
+            sip::Event::Ringing { body, .. } => self.rings(at, body, now),
             sip::Event::Answered { body, .. } => self.answered(at, &body, now),
             sip::Event::Failed { failure, .. } => {
                 self.note_failure(at, &failure);
@@ -110,7 +107,7 @@ impl Loop {
 
     /// Tells the call what happened to one of its legs.
     pub(super) fn tell_leg(&mut self, at: LegKey, what: LegInput, now: Instant) {
-        self.tell(at.call, leg_input(at.second, what), now);
+        self.tell(at.call, Input::Leg { n: at.n, what }, now);
     }
 
     /// A failure in the call's terms: what is known of the trunk says more than the failure alone.
@@ -126,13 +123,28 @@ impl Loop {
         self.calls.get_mut(at.call)?.leg_mut(at)?.media.as_mut()
     }
 
+    fn rings(&mut self, at: LegKey, body: Vec<u8>, now: Instant) {
+        let Some(entry) = self.calls.get_mut(at.call) else { return };
+        let is_forked = entry.is_forked(at);
+        let mut early_media = false;
+        if let Some(leg) = entry.leg_mut(at).filter(|_| is_forked && !body.is_empty()) {
+            leg.early = body;
+        } else if !body.is_empty() {
+            early_media = self.start_media(at, &body).is_ok();
+        }
+        self.tell_leg(at, LegInput::Ringing { early_media }, now);
+    }
+
     fn answered(&mut self, at: LegKey, body: &[u8], now: Instant) {
         self.save_leg(at);
-        let early = self.line(at).is_some_and(|line| line.negotiated.is_some());
+        let leg = self.calls.get_mut(at.call).and_then(|entry| entry.leg_mut(at));
+        let early = leg.map(|leg| std::mem::take(&mut leg.early)).unwrap_or_default();
+        let is_early = self.line(at).is_some_and(|line| line.negotiated.is_some());
         self.tell_leg(at, LegInput::Answered, now);
-        let started = match body.is_empty() && early {
-            true => Ok(()),
-            false => self.start_media(at, body),
+        let started = match (body.is_empty(), is_early) {
+            (true, true) => Ok(()),
+            (true, false) => self.start_media(at, &early),
+            (false, _) => self.start_media(at, body),
         };
         match started {
             Ok(()) => self.tell_leg(at, LegInput::MediaReady, now),
@@ -140,15 +152,20 @@ impl Loop {
         }
     }
 
-    /// Starts the session with their answer, or moves it when early media had started it.
+    /// Takes in their answer to our offer.
     fn start_media(&mut self, at: LegKey, body: &[u8]) -> Result<(), String> {
+        let line = self.line(at).ok_or("there is no media")?;
+        let negotiated = sdp::accept(&line.local, body).map_err(|e| e.to_string())?;
+        self.start_session(at, negotiated)
+    }
+
+    /// Starts the session as it was agreed on, or moves it when early media had started it.
+    pub(super) fn start_session(&mut self, at: LegKey, negotiated: Negotiated) -> Result<(), String> {
         let Some(entry) = self.calls.get_mut(at.call) else { return Err("the call is gone".into()) };
         let (call, silence) = (entry.id, entry.silence);
-        let recording = if at.second.is_none() { entry.recording.take() } else { None };
-        let Some(line) = entry.leg_mut(at).and_then(|leg| leg.media.as_mut()) else {
-            return Err("there is no media".into());
-        };
-        let negotiated = sdp::accept(&line.local, body).map_err(|e| e.to_string())?;
+        let Some(leg) = entry.leg_mut(at) else { return Err("the leg is gone".into()) };
+        let is_first = leg.role == call::Leg::First;
+        let Some(line) = &mut leg.media else { return Err("there is no media".into()) };
         // A final answer mostly repeats what early media said: latching must not start anew for it.
         if line.negotiated.as_ref() == Some(&negotiated) {
             return Ok(());
@@ -157,6 +174,10 @@ impl Loop {
         let id = line.id;
         if before.is_some() {
             return self.parts.media.update(id, negotiated).map_err(|e| e.to_string());
+        }
+        let recording = if is_first { entry.recording.take() } else { None };
+        if is_first {
+            entry.main = Some(id);
         }
         let (path, file) = recording.unzip();
         let setup = session(negotiated, path.is_some(), silence)?;
@@ -199,8 +220,12 @@ impl Loop {
         if !std::mem::take(&mut line.offered_late) {
             return;
         }
-        if let Ok(negotiated) = sdp::accept(&line.local, body) {
-            self.agreed(at, negotiated, now);
+        match (sdp::accept(&line.local, body), line.negotiated.is_some()) {
+            (Ok(negotiated), true) => self.agreed(at, negotiated, now),
+            (Ok(negotiated), false) => self.sound(at, negotiated, now),
+            // What was agreed before still holds.
+            (Err(_), true) => {}
+            (Err(error), false) => self.tell_leg(at, LegInput::MediaFailed(error.to_string()), now),
         }
     }
 
@@ -212,7 +237,8 @@ impl Loop {
         line.negotiated = Some(negotiated.clone());
         let id = line.id;
         if held != was_held {
-            let leg = if at.second.is_some() { "second" } else { "first" };
+            let role = self.calls.get(at.call).and_then(|entry| entry.leg(at)).map(|leg| leg.role);
+            let leg = if role == Some(call::Leg::Second) { "second" } else { "first" };
             self.report(at.call, if held { "held" } else { "resumed" }, json!({ "leg": leg }));
         }
         self.save_leg(at);
@@ -221,49 +247,23 @@ impl Loop {
         }
     }
 
-    /// The leg's dialog is over.
+    /// A leg is over: its channel and its ports are free.
     pub(super) fn forget_leg(&mut self, at: LegKey, now: Instant) {
-        let Some(leg) = self.calls.get_mut(at.call).and_then(|entry| entry.leg_mut(at)) else { return };
-        if let Some(sip) = leg.sip.take() {
+        self.end_turn(at, now);
+        self.unsave_leg(at);
+        let Some(entry) = self.calls.get_mut(at.call) else { return };
+        let Some(index) = entry.legs.iter().position(|leg| leg.n == at.n) else { return };
+        let leg = entry.legs.remove(index);
+        if let Some(sip) = leg.sip {
             self.by_leg.remove(&sip);
         }
-        self.unsave_leg(at);
-        if at.second.is_some() {
-            self.end_second(at, now);
-        }
-    }
-
-    /// A second leg is over: its media ends, its channel is free.
-    pub(super) fn end_second(&mut self, at: LegKey, now: Instant) {
-        self.end_turn(at, now);
-        let Some(entry) = self.calls.get_mut(at.call) else { return };
-        if entry.leg(at).is_none() {
-            return;
-        }
-        if let Some((_, leg)) = entry.second.take()
-            && let Some(line) = leg.media
-        {
-            self.by_media.remove(&line.id);
+        if let Some(line) = leg.media {
+            // The last word of the first leg's media is waited for.
+            if entry.main != Some(line.id) {
+                self.by_media.remove(&line.id);
+            }
             self.parts.media.close(line.id);
         }
-    }
-}
-
-/// What happened to a leg, as its call takes it; `second` names a second leg.
-pub(crate) fn leg_input(second: Option<u32>, what: LegInput) -> Input {
-    match (second, what) {
-        (Some(n), what) => Input::Second { n, what },
-        (None, LegInput::Waiting) => Input::Waiting,
-        (None, LegInput::Dialed) => Input::Dialed,
-        (None, LegInput::Trying) => Input::Trying,
-        (None, LegInput::Ringing { early_media }) => Input::Ringing { early_media },
-        (None, LegInput::Answered) => Input::Answered,
-        (None, LegInput::Failed(failure)) => Input::LegFailed(failure),
-        (None, LegInput::Ended { by, q850 }) => Input::LegEnded { by, q850 },
-        (None, LegInput::MediaReady) => Input::MediaReady,
-        (None, LegInput::MediaFailed(said)) => Input::MediaFailed(said),
-        (None, LegInput::Silent { after }) => Input::Silent { after },
-        (None, LegInput::Digit(digit)) => Input::Digit(digit),
     }
 }
 
@@ -293,7 +293,8 @@ pub(crate) fn leg_failure(failure: sip::Failure, over_tls: bool, had_credentials
 pub(crate) fn leg_end(by: sip::By) -> LegEnd {
     match by {
         // Our own BYE ends the call as we said when we sent it.
-        sip::By::Remote | sip::By::Local | sip::By::Canceled => LegEnd::Remote,
+        sip::By::Remote | sip::By::Local => LegEnd::Remote,
+        sip::By::Canceled => LegEnd::Canceled,
         sip::By::NoAck => LegEnd::NoAck,
         sip::By::Lost => LegEnd::Expired,
     }
@@ -302,6 +303,16 @@ pub(crate) fn leg_end(by: sip::By) -> LegEnd {
 /// Whether the other side has put us on hold: it no longer wants to hear us.
 pub(crate) fn is_held(negotiated: &Negotiated) -> bool {
     !negotiated.direction.sends() || negotiated.remote.ip().is_unspecified()
+}
+
+/// What we say of why we end a leg (RFC 3326).
+pub(crate) fn reason(cause: &call::Cause) -> Option<sip::Reason> {
+    if cause.is_completed_elsewhere() {
+        let text = Some("Call completed elsewhere".into());
+        return Some(sip::Reason { protocol: sip::ReasonProtocol::Sip, cause: 200, text });
+    }
+    let q850 = cause.q850?;
+    Some(sip::Reason { protocol: sip::ReasonProtocol::Q850, cause: u16::from(q850), text: None })
 }
 
 /// The Q.850 cause of a Reason header.

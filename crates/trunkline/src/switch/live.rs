@@ -6,7 +6,7 @@ use call::{NotNow, Verb};
 use media::Clip;
 use serde_json::json;
 
-use super::entry::{Entry, Leg};
+use super::entry::Entry;
 use super::run::Loop;
 use crate::id::Id;
 use crate::refused::Refused;
@@ -70,8 +70,7 @@ impl Loop {
 
     fn pause_recording(&mut self, key: usize, pause: bool) -> Result<(), Refused> {
         let entry = self.calls.get_mut(key);
-        let Some(Entry { recorded: Some(_), first: Leg { media: Some(line), .. }, paused, .. }) = entry
-        else {
+        let Some(Entry { recorded: Some(_), main: Some(media), paused, .. }) = entry else {
             return Err(Refused::new(409, "not_recorded", "This call is not being recorded.")
                 .hint("It was placed with `record: false`, or nobody has answered yet."));
         };
@@ -79,7 +78,7 @@ impl Loop {
         if *paused == pause {
             return Ok(());
         }
-        self.parts.media.pause_recording(line.id, pause).map_err(|error| {
+        self.parts.media.pause_recording(*media, pause).map_err(|error| {
             Refused::new(503, "overloaded", error.to_string()).hint("Try again in a second.").retry_after(1)
         })?;
         *paused = pause;
@@ -93,6 +92,8 @@ fn not_now(why: NotNow) -> Refused {
         NotNow::NotAnswered => ("call_not_answered", "Wait until its state is in-progress."),
         NotNow::Ending => ("call_ended", "Place another call."),
         NotNow::NothingToStop => ("nothing_to_stop", "There is nothing to do."),
+        NotNow::NotJoined => ("nobody_to_transfer", "Wait until both sides talk."),
+        NotNow::NoWay => ("no_route", "Name somebody who can be called."),
         NotNow::TooMuch => ("too_many_steps", "Wait until some of them are done, or stop what is under way."),
     };
     Refused::new(409, code, why.to_string()).hint(hint)

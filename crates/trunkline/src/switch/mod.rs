@@ -8,6 +8,7 @@ mod describe;
 mod dialing;
 mod ending;
 mod entry;
+mod inbound;
 mod legs;
 mod live;
 mod run;
@@ -35,7 +36,7 @@ pub use turns::Load;
 
 pub use describe::EVENT_KINDS;
 pub(crate) use describe::describe;
-pub(crate) use legs::{is_held, leg_end, leg_failure, leg_input, q850};
+pub(crate) use legs::{is_held, leg_end, leg_failure, q850, reason};
 
 use admission::{Admission, stopping};
 
@@ -62,9 +63,7 @@ pub struct Place {
     pub spec: call::Spec,
     /// The clips the flow names, by index.
     pub clips: Vec<media::Clip>,
-    /// How to reach each attempt of `spec`, in the same order.
-    pub dials: Vec<Dial>,
-    /// How to reach each attempt of the flow's second legs, by route.
+    /// How to reach each attempt of the route of `spec` and of those of its flow, by the route's id, in the same order.
     pub routes: Vec<Vec<Dial>>,
     /// Where to record to, and the file's name as the store keeps it.
     pub recording: Option<(PathBuf, String)>,
@@ -381,3 +380,6 @@ impl Switch {
         self.waker.wake().map_err(|_| stopping())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::admission::{Admission, Lag};
 use super::describe::describe;
-use super::entry::{Clips, Entry, Leg, LegKey};
+use super::entry::{Clips, Entry, LegKey};
 use super::turns::Turns;
 use super::{Answer, Command, Place, Placed, Shared};
 use crate::dns::Resolver;
@@ -209,32 +209,43 @@ impl Loop {
             let _ = reply.send(Err(behind));
             return;
         }
+        let key = self.enter(place, Call::outbound, Some(reply), now);
+        self.step(key, now);
+    }
+
+    /// Takes a call in.
+    pub(super) fn enter(
+        &mut self,
+        place: Place,
+        begin: fn(call::Spec, Instant) -> Call,
+        placed: Option<oneshot::Sender<Result<Placed, Refused>>>,
+        now: Instant,
+    ) -> usize {
         let silence = place.spec.silence_timeout;
         let key = self.calls.insert(Entry {
             id: place.id,
             account: place.account,
-            call: Call::outbound(place.spec, now),
+            call: begin(place.spec, now),
             silence,
             clips: Clips::new(place.clips),
-            dials: place.dials,
             routes: place.routes,
             recording: place.recording,
             recorded: None,
             paused: false,
-            first: Leg::default(),
-            second: None,
+            legs: Vec::new(),
+            main: None,
             keys: VecDeque::new(),
             closed: None,
             heard: None,
             outcome: None,
-            placed: Some(reply),
+            placed,
             sequence: 1,
             slot: Some(place.slot),
         });
         self.by_id.insert(place.id, key);
         // Counted before the answer goes out, so that nobody sees an accepted call as not live.
         self.publish_figures();
-        self.step(key, now);
+        key
     }
 
     fn pump(&mut self, now: Instant) {
@@ -275,25 +286,22 @@ impl Loop {
     }
 
     fn carry_out(&mut self, key: usize, output: Output, now: Instant) {
-        let second = |n| LegKey { call: key, second: Some(n) };
+        let at = |n| LegKey { call: key, n };
         match output {
-            Output::Dial { attempt } => {
-                self.close_media(key);
-                self.dial(LegKey::first(key), attempt, now);
-            }
-            Output::HangUp { cause } => self.hang_up_leg(LegKey::first(key), &cause, now),
-            Output::DialSecond { n, route, attempt } => self.dial_second(key, n, route.0, attempt, now),
-            Output::HangUpSecond { n, cause } => {
-                self.hang_up_leg(second(n), &cause, now);
-                self.forget_leg(second(n), now);
-            }
-            Output::Join { n } => self.join(key, n, now),
-            Output::Play { id, clip } => self.play(key, id, clip, now),
-            Output::Pause { id, length } => self.pause(key, id, length, now),
-            Output::Digits { leg, id, digits } => self.press(key, leg, id, digits, now),
-            Output::Record { id, rules } => self.record(key, id, rules, now),
-            Output::StopRecord { id } => self.stop_record(key, id, now),
-            Output::StopMedia => self.stop_media(key, now),
+            Output::Dial { n, leg, route, attempt } => self.dial(at(n), leg, route.0, attempt, now),
+            Output::Answer { n } => self.answer(at(n), now),
+            Output::Ring { n, early_media } => self.ring(at(n), early_media, now),
+            Output::Reject { n, cause } => self.reject(at(n), &cause, now),
+            Output::HangUp { n, cause } => self.hang_up_leg(at(n), &cause, now),
+            Output::Join { one, other } => self.join(at(one), at(other), now),
+            Output::Part { one, other } => self.part(at(one), at(other), now),
+            Output::TransferProgress { n, status } => self.transfer_progress(at(n), status, now),
+            Output::Play { n, id, clip } => self.play(at(n), id, clip, now),
+            Output::Pause { n, id, length } => self.pause(at(n), id, length, now),
+            Output::Digits { n, id, digits } => self.press(at(n), id, digits, now),
+            Output::Record { n, id, rules } => self.record(at(n), id, rules, now),
+            Output::StopRecord { n, id } => self.stop_record(at(n), id, now),
+            Output::StopMedia { n } => self.stop_media(at(n), now),
             Output::State { state } => self.state(key, state),
             Output::Progress(progress) => {
                 let trunk = self.calls.get(key).and_then(|entry| entry.trunk_name(&progress));

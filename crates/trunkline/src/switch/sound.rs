@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use call::{ClipId, Input, Leg, LegInput, Record};
+use call::{ClipId, Input, LegInput, Record};
 use serde_json::json;
 
 use super::entry::{Keys, LegKey};
@@ -45,51 +45,51 @@ impl Loop {
             rtp::Event::Closed(id, closed) => {
                 let Some(at) = self.by_media.remove(&id) else { return };
                 let Some(entry) = self.calls.get_mut(at.call) else { return };
-                // The media of an earlier attempt has nothing more to say.
-                if at.second.is_some() || entry.first.media.as_ref().is_none_or(|line| line.id != id) {
+                if entry.main != Some(id) {
                     return;
                 }
-                entry.first.media = None;
+                entry.main = None;
                 entry.closed = Some(closed);
                 self.finish_if_complete(at.call, now);
             }
         }
     }
 
-    /// Gives the first leg's media loop something to do; a call whose loop cannot take it has no sound any more.
+    /// Gives a leg's media loop something to do; one whose loop cannot take it has no sound any more.
     fn on_media(
         &mut self,
-        key: usize,
+        at: LegKey,
         now: Instant,
         act: impl FnOnce(&rtp::Media, rtp::MediaId) -> Result<(), rtp::Overloaded>,
     ) {
-        let Some(line) = self.calls.get(key).and_then(|entry| entry.first.media.as_ref()) else { return };
+        let entry = self.calls.get(at.call);
+        let Some(line) = entry.and_then(|entry| entry.leg(at)?.media.as_ref()) else { return };
         if let Err(error) = act(&self.parts.media, line.id) {
-            self.tell(key, Input::MediaFailed(error.to_string()), now);
+            self.tell_leg(at, LegInput::MediaFailed(error.to_string()), now);
         }
     }
 
-    pub(super) fn play(&mut self, key: usize, id: u32, clip: ClipId, now: Instant) {
-        let Some(clip) = self.calls.get_mut(key).and_then(|entry| entry.clips.take(clip)) else {
-            return self.tell(key, Input::Played { id, whole: false }, now);
+    pub(super) fn play(&mut self, at: LegKey, id: u32, clip: ClipId, now: Instant) {
+        let Some(clip) = self.calls.get_mut(at.call).and_then(|entry| entry.clips.take(clip)) else {
+            return self.tell(at.call, Input::Played { id, whole: false }, now);
         };
-        self.on_media(key, now, |media, line| media.play(line, id, clip));
+        self.on_media(at, now, |media, line| media.play(line, id, clip));
     }
 
-    pub(super) fn pause(&mut self, key: usize, id: u32, length: std::time::Duration, now: Instant) {
-        self.on_media(key, now, |media, line| media.pause(line, id, length));
+    pub(super) fn pause(&mut self, at: LegKey, id: u32, length: std::time::Duration, now: Instant) {
+        self.on_media(at, now, |media, line| media.pause(line, id, length));
     }
 
-    pub(super) fn stop_media(&mut self, key: usize, now: Instant) {
-        if let Some(entry) = self.calls.get_mut(key) {
-            entry.keys.retain(|keys| keys.at.second.is_some());
+    pub(super) fn stop_media(&mut self, at: LegKey, now: Instant) {
+        if let Some(entry) = self.calls.get_mut(at.call) {
+            entry.keys.retain(|keys| keys.at != at);
         }
-        self.on_media(key, now, |media, line| media.stop(line));
+        self.on_media(at, now, |media, line| media.stop(line));
     }
 
-    /// Records the first leg into a file of its own.
-    pub(super) fn record(&mut self, key: usize, id: u32, rules: Record, now: Instant) {
-        let Some(entry) = self.calls.get(key) else { return };
+    /// Records a leg into a file of its own.
+    pub(super) fn record(&mut self, at: LegKey, id: u32, rules: Record, now: Instant) {
+        let Some(entry) = self.calls.get(at.call) else { return };
         let (call, number) = (entry.id, number_of_step(id));
         let file = file_name(call, number);
         self.write(Write::Recording { call, number, file: file.clone(), at: now_ms() });
@@ -100,39 +100,37 @@ impl Loop {
             end_silence: rules.end_silence,
             end_keys: rules.finish_keys,
         };
-        self.on_media(key, now, |media, line| media.record(line, id, rules, path, file));
+        self.on_media(at, now, |media, line| media.record(line, id, rules, path, file));
     }
 
-    pub(super) fn stop_record(&mut self, key: usize, id: u32, now: Instant) {
-        self.on_media(key, now, |media, line| media.stop_record(line, id));
+    pub(super) fn stop_record(&mut self, at: LegKey, id: u32, now: Instant) {
+        self.on_media(at, now, |media, line| media.stop_record(line, id));
     }
 
-    pub(super) fn join(&mut self, key: usize, n: u32, now: Instant) {
-        let at = LegKey { call: key, second: Some(n) };
-        let Some(entry) = self.calls.get(key) else { return };
-        let lines = entry.first.media.as_ref().zip(entry.leg(at).and_then(|leg| leg.media.as_ref()));
-        let Some((first, second)) = lines else { return };
-        if let Err(error) = self.parts.media.join(first.id, second.id) {
-            self.tell_leg(at, LegInput::MediaFailed(error.to_string()), now);
+    pub(super) fn join(&mut self, one: LegKey, other: LegKey, now: Instant) {
+        if let Some(other_line) = self.line_id(other) {
+            self.on_media(one, now, |media, line| media.join(line, other_line));
         }
     }
 
-    /// Presses keys on a leg, the way its trunk wants them.
-    pub(super) fn press(&mut self, key: usize, leg: Leg, id: u32, digits: String, now: Instant) {
-        let Some(entry) = self.calls.get_mut(key) else { return };
-        let second = match leg {
-            Leg::First => None,
-            Leg::Second => entry.second.as_ref().map(|(n, _)| *n),
-        };
-        let at = LegKey { call: key, second };
-        if entry.dial(at).is_some_and(|dial| dial.settings.dtmf == DtmfMode::Info) {
+    pub(super) fn part(&mut self, one: LegKey, other: LegKey, now: Instant) {
+        if let Some(other_line) = self.line_id(other) {
+            self.on_media(one, now, |media, line| media.part(line, other_line));
+        }
+    }
+
+    fn line_id(&self, at: LegKey) -> Option<rtp::MediaId> {
+        Some(self.calls.get(at.call)?.leg(at)?.media.as_ref()?.id)
+    }
+
+    /// Presses keys on a leg, the way its other side wants them.
+    pub(super) fn press(&mut self, at: LegKey, id: u32, digits: String, now: Instant) {
+        let Some(entry) = self.calls.get_mut(at.call) else { return };
+        if entry.settings(at).is_some_and(|settings| settings.dtmf == DtmfMode::Info) {
             entry.keys.push_back(Keys::new(at, id, digits, now));
-            return self.press_due(key, now);
+            return self.press_due(at.call, now);
         }
-        let Some(line) = entry.leg(at).and_then(|leg| leg.media.as_ref()) else { return };
-        if let Err(error) = self.parts.media.digits(line.id, id, digits) {
-            self.tell_leg(at, LegInput::MediaFailed(error.to_string()), now);
-        }
+        self.on_media(at, now, |media, line| media.digits(line, id, digits));
     }
 
     /// Sends the keys whose time has come as INFO (`application/dtmf-relay`).

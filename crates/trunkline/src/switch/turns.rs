@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::dialing::unsent;
-use super::entry::LegKey;
+use super::entry::{Leg, LegKey};
 use super::run::Loop;
 use super::{Placed, Shared};
 use crate::id::Id;
@@ -70,13 +70,10 @@ impl Shared {
 }
 
 impl Loop {
-    /// Sends the attempt's INVITE, now or when its trunk has room for it.
-    pub(super) fn dial(&mut self, at: LegKey, attempt: usize, now: Instant) {
-        self.end_turn(at, now);
+    /// Sends an attempt's INVITE, now or when its trunk has room for it.
+    pub(super) fn dial(&mut self, at: LegKey, role: call::Leg, route: u32, attempt: usize, now: Instant) {
         let Some(entry) = self.calls.get_mut(at.call) else { return };
-        if let Some(leg) = entry.leg_mut(at) {
-            leg.attempt = attempt;
-        }
+        entry.legs.push(Leg::new(at.n, role, route, attempt));
         let dial = entry.dial(at).filter(|dial| dial.target.is_ok());
         let Some((trunk, limits)) = dial.and_then(|dial| Some((dial.trunk.as_ref()?.0, dial.limits())))
         else {
@@ -176,9 +173,7 @@ impl Loop {
             Held::Channels => call::FailureKind::NoChannel,
             Held::Rate => call::FailureKind::PacedOut,
         };
-        if key.second.is_some() {
-            self.end_second(key, now);
-        }
+        self.forget_leg(key, now);
         self.tell_leg(key, LegInput::Failed(unsent(kind, "")), now);
     }
 }

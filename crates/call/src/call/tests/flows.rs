@@ -21,7 +21,7 @@ fn gather() -> Gather {
 }
 
 fn asking(gather: Gather) -> Run {
-    answered(Spec::new(vec![Verb::Gather(Box::new(gather)), say("Thanks")], vec![attempt("t")]))
+    answered(Spec::new(vec![Verb::Gather(Box::new(gather)), say("Thanks")], in_order(vec![attempt("t")])))
 }
 
 /// What it did since it was answered, without its end.
@@ -34,21 +34,21 @@ fn flow_of(run: &Run) -> String {
 #[test]
 fn the_first_key_stops_the_prompt() {
     let mut run = asking(gather());
-    run.input(Input::Digit('1'));
+    run.input(first(LegInput::Digit('1')));
     run.input(Input::Played { id: 0, whole: false });
     run.wait(Duration::from_secs(1));
-    run.input(Input::Digit('2'));
+    run.input(first(LegInput::Digit('2')));
     run.wait(Duration::from_secs(3));
     insta::assert_snapshot!(flow_of(&run), @r#"
        asking for digits (1)
        saying: Press a key
-    play 0: clip 1
+    play 0 to 0: clip 1
        the other side pressed 1
-    stop media
+    stop media of 0
        the other side pressed 2
        digits "12" (timeout)
        saying: Thanks
-    play 1: clip 1
+    play 1 to 0: clip 1
     "#);
 }
 
@@ -65,7 +65,7 @@ fn digits_end_by_key_by_number_and_by_time() {
         run.input(Input::Played { id: 0, whole: true });
         run.input(Input::Played { id: 1, whole: true });
         for key in keys.chars() {
-            run.input(Input::Digit(key));
+            run.input(first(LegInput::Digit(key)));
         }
         run.wait(Duration::from_secs(seconds));
         let told = format!("digits {digits:?} ({why})");
@@ -87,29 +87,29 @@ fn a_menu_asks_again_and_takes_the_branch() {
         ..gather()
     };
     let mut run = asking(menu.clone());
-    run.input(Input::Digit('7'));
-    run.input(Input::Digit('2'));
+    run.input(first(LegInput::Digit('7')));
+    run.input(first(LegInput::Digit('2')));
     run.input(Input::Played { id: 2, whole: true });
     run.wait(Duration::from_secs(1));
     insta::assert_snapshot!(flow_of(&run), @r#"
        asking for digits (1)
        saying: Menu
-    play 0: clip 1
+    play 0 to 0: clip 1
        the other side pressed 7
-    stop media
+    stop media of 0
        asking for digits (2)
        saying: Menu
-    play 1: clip 1
+    play 1 to 0: clip 1
        the other side pressed 2
-    stop media
+    stop media of 0
        digits "2" (max_digits)
        saying: Support
-    play 2: clip 1
+    play 2 to 0: clip 1
        flow done
     "#);
 
     let mut run = asking(menu);
-    run.input(Input::Digit('7'));
+    run.input(first(LegInput::Digit('7')));
     run.input(Input::Played { id: 1, whole: true });
     run.wait(Duration::from_secs(5));
     run.input(Input::Played { id: 2, whole: true });
@@ -117,17 +117,17 @@ fn a_menu_asks_again_and_takes_the_branch() {
     insta::assert_snapshot!(flow_of(&run), @r#"
        asking for digits (1)
        saying: Menu
-    play 0: clip 1
+    play 0 to 0: clip 1
        the other side pressed 7
-    stop media
+    stop media of 0
        asking for digits (2)
        saying: Menu
-    play 1: clip 1
+    play 1 to 0: clip 1
        digits "" (timeout)
        saying: Bye
-    play 2: clip 1
+    play 2 to 0: clip 1
        saying: Thanks
-    play 3: clip 1
+    play 3 to 0: clip 1
        flow done
     "#);
 }
@@ -148,22 +148,22 @@ fn a_recording_of_its_own() {
         finish_keys: "#".to_owned(),
     };
     let flow = vec![say("After the beep"), Verb::Record(record), Verb::Digits("1w2".to_owned())];
-    let mut run = answered(Spec::new(flow, vec![attempt("t")]));
+    let mut run = answered(Spec::new(flow, in_order(vec![attempt("t")])));
     run.input(Input::Played { id: 0, whole: true });
-    run.input(Input::Digit('4'));
-    run.input(Input::Digit('#'));
+    run.input(first(LegInput::Digit('4')));
+    run.input(first(LegInput::Digit('#')));
     run.input(Input::Recorded { id: 1 });
     run.input(Input::Played { id: 2, whole: true });
-    insta::assert_snapshot!(flow_of(&run), @r"
+    insta::assert_snapshot!(flow_of(&run), @"
        saying: After the beep
-    play 0: clip 1
+    play 0 to 0: clip 1
        recording
-    record 1: 60s
+    record 1 of 0: 60s
        the other side pressed 4
        the other side pressed #
-    stop record 1
+    stop record 1 of 0
        sending digits 1w2
-    digits 2 on First: 1w2
+    digits 2 to 0: 1w2
        flow done
     ");
 }
@@ -185,21 +185,21 @@ fn verbs_that_come_in_are_next_and_stop_drops_what_is_under_way() {
     assert_eq!(run.call.stop(run.now), Ok(()));
     run.drain();
     assert_eq!(run.call.stop(run.now), Err(NotNow::NothingToStop));
-    insta::assert_snapshot!(flow_of(&run), @r"
+    insta::assert_snapshot!(flow_of(&run), @"
        saying: Hello
-    play 0: clip 7
+    play 0 to 0: clip 7
        saying: One
-    play 1: clip 1
+    play 1 to 0: clip 1
        saying: Two
-    play 2: clip 1
+    play 2 to 0: clip 1
        pausing for 1000 ms
-    pause 3: 1s
+    pause 3 to 0: 1s
        playing bell.wav
-    play 4: clip 9
+    play 4 to 0: clip 9
        flow done
        saying: Held
-    play 5: clip 1
-    stop media
+    play 5 to 0: clip 1
+    stop media of 0
        stopped
        flow done
     ");
@@ -217,10 +217,10 @@ fn nothing_is_taken_before_the_answer() {
     let mut run = Run::new(spec());
     assert_eq!(run.call.insert(say("Early"), run.now), Err(NotNow::NotAnswered));
     assert_eq!(run.call.stop(run.now), Err(NotNow::NotAnswered));
-    run.input(Input::Answered);
+    run.input(first(LegInput::Answered));
     assert_eq!(run.call.insert(say("First"), run.now), Ok(()));
     assert_eq!(run.call.stop(run.now), Err(NotNow::NothingToStop));
-    run.input(Input::MediaReady);
+    run.input(first(LegInput::MediaReady));
     assert!(run.told().contains("saying: First"), "{}", run.told());
 }
 
@@ -229,7 +229,7 @@ fn stop_ends_digits_and_recordings_too() {
     let record =
         Record { beep: false, max: Duration::from_secs(9), end_silence: None, finish_keys: String::new() };
     let flow = vec![Verb::Gather(Box::new(gather())), Verb::Record(record), say("Done")];
-    let mut run = answered(Spec::new(flow, vec![attempt("t")]));
+    let mut run = answered(Spec::new(flow, in_order(vec![attempt("t")])));
     assert_eq!(run.call.stop(run.now), Ok(()));
     assert_eq!(run.call.stop(run.now), Ok(()));
     run.drain();
@@ -237,13 +237,13 @@ fn stop_ends_digits_and_recordings_too() {
     insta::assert_snapshot!(flow_of(&run), @r#"
        asking for digits (1)
        saying: Press a key
-    play 0: clip 1
-    stop media
+    play 0 to 0: clip 1
+    stop media of 0
        digits "" (stopped)
        recording
-    record 1: 9s
-    stop record 1
+    record 1 of 0: 9s
+    stop record 1 of 0
        saying: Done
-    play 2: clip 1
+    play 2 to 0: clip 1
     "#);
 }

@@ -1,14 +1,16 @@
 //! A second leg: dialled, heard ringing, joined, ended, at every moment.
 
 use super::*;
-use crate::flow::{Dial, RouteId};
+use crate::flow::Dial;
 
-fn dial() -> Dial {
+fn to(attempts: Vec<Attempt>) -> Route {
+    Route::in_order(RouteId(4), attempts, Duration::from_secs(20))
+}
+
+pub(super) fn dial() -> Dial {
     Dial {
         to: "+12025550199".to_owned(),
-        route: RouteId(4),
-        attempts: vec![attempt("first"), attempt("second")],
-        ring_timeout: Duration::from_secs(20),
+        route: to(vec![attempt("first"), attempt("second")]),
         max_duration: Duration::from_secs(600),
         ringback: Some(ClipId(3)),
     }
@@ -16,21 +18,21 @@ fn dial() -> Dial {
 
 fn dialing(dial: Dial) -> Run {
     let after = Verb::Say { clip: ClipId(1), text: "That was all".to_owned() };
-    answered(Spec::new(vec![Verb::Dial(Box::new(dial)), after], vec![attempt("t")]))
+    answered(Spec::new(vec![Verb::Dial(Box::new(dial)), after], in_order(vec![attempt("t")])))
 }
 
 impl Run {
-    fn second(&mut self, n: u32, what: LegInput) {
-        self.input(Input::Second { n, what });
+    pub(super) fn second(&mut self, what: LegInput) {
+        self.leg(SECOND, what);
     }
 }
 
-fn failed(status: u16) -> LegInput {
-    let Input::LegFailed(failure) = refused(status) else { unreachable!("refused makes a failure") };
-    LegInput::Failed(failure)
+pub(super) fn failed(status: u16) -> LegInput {
+    let Input::Leg { what, .. } = refused(status) else { unreachable!("refused makes a failure") };
+    what
 }
 
-fn gone() -> LegInput {
+pub(super) fn gone() -> LegInput {
     LegInput::Ended { by: LegEnd::Remote, q850: None }
 }
 
@@ -42,54 +44,52 @@ fn flow_of(run: &Run) -> String {
 #[test]
 fn rings_talks_and_ends() {
     let mut run = dialing(dial());
-    run.second(0, LegInput::Trying);
-    run.second(0, LegInput::Ringing { early_media: false });
-    run.second(0, LegInput::Ringing { early_media: false });
+    run.second(LegInput::Trying);
+    run.second(LegInput::Ringing { early_media: false });
+    run.second(LegInput::Ringing { early_media: false });
     run.input(Input::Played { id: 1, whole: true });
-    run.second(0, LegInput::Answered);
-    run.second(0, LegInput::MediaReady);
-    run.input(Input::Digit('5'));
-    run.second(0, LegInput::Digit('6'));
+    run.second(LegInput::Answered);
+    run.second(LegInput::MediaReady);
+    run.input(first(LegInput::Digit('5')));
+    run.second(LegInput::Digit('6'));
     run.wait(Duration::from_secs(60));
-    run.second(0, gone());
-    insta::assert_snapshot!(flow_of(&run), @r"
+    run.second(gone());
+    insta::assert_snapshot!(flow_of(&run), @"
        dialing +12025550199
        attempt 1 of 2 over first
-    dial second 0: route 4 attempt 0
+    dial second 1: route 4 attempt 0
        the second leg rings
-    play 1: clip 3
-    play 2: clip 3
-    stop media
+    play 0 to 0: clip 3
+    stop media of 0
        the second leg answered
-    join 0
+    join 0 and 1
        the other side pressed 5
-    digits 3 on Second: 5
+    digits 1 to 1: 5
        the second leg pressed 6
-    digits 4 on First: 6
+    digits 2 to 0: 6
        second leg completed: The other side hung up.
        saying: That was all
-    play 5: clip 1
+    play 3 to 0: clip 1
     ");
 }
 
 #[test]
 fn the_second_trunk_takes_over_and_early_media_is_heard() {
     let mut run = dialing(dial());
-    run.second(0, failed(503));
-    run.second(0, LegInput::Answered);
-    run.second(1, LegInput::Ringing { early_media: true });
-    run.second(1, LegInput::Answered);
-    run.second(1, LegInput::MediaReady);
-    insta::assert_snapshot!(flow_of(&run), @r"
+    run.second(failed(503));
+    run.second(LegInput::Answered);
+    run.second(LegInput::Ringing { early_media: true });
+    run.second(LegInput::Answered);
+    run.second(LegInput::MediaReady);
+    insta::assert_snapshot!(flow_of(&run), @"
        dialing +12025550199
        attempt 1 of 2 over first
-    dial second 0: route 4 attempt 0
+    dial second 1: route 4 attempt 0
        attempt failed: The carrier has no free line at the moment (503).
        attempt 2 of 2 over second
-    dial second 1: route 4 attempt 1
-       the second leg rings
-    join 1
+    dial second 2: route 4 attempt 1
        the second leg answered
+    join 0 and 2
     ");
 }
 
@@ -117,9 +117,9 @@ fn every_end_of_a_second_leg() {
             "completed: No audio came from the other side for 30 s.",
         ),
     ] {
-        let mut run = dialing(Dial { attempts: vec![attempt("t")], ..dial() });
+        let mut run = dialing(Dial { route: to(vec![attempt("t")]), ..dial() });
         for input in inputs.clone() {
-            run.second(0, input);
+            run.second(input);
         }
         run.wait(Duration::from_secs(700));
         let told = run.told();
@@ -137,10 +137,10 @@ fn the_first_leg_takes_the_second_with_it() {
     ] {
         let mut run = dialing(dial());
         for input in inputs {
-            run.second(0, input);
+            run.second(input);
         }
         run.input(remote_hangup());
-        assert!(run.told().contains("hang up second 0: first_leg_ended"), "{}", run.told());
+        assert!(run.told().contains("hang up 1: first_leg_ended"), "{}", run.told());
         assert!(run.told().contains(end), "{}", run.told());
         assert_eq!(run.ended(), (State::Completed, "normal"));
     }
@@ -149,26 +149,26 @@ fn the_first_leg_takes_the_second_with_it() {
 #[test]
 fn stop_hangs_the_second_leg_up_and_goes_on() {
     let mut run = dialing(dial());
-    run.second(0, LegInput::Ringing { early_media: false });
+    run.second(LegInput::Ringing { early_media: false });
     assert_eq!(run.call.stop(run.now), Ok(()));
     run.drain();
-    insta::assert_snapshot!(flow_of(&run), @r"
+    insta::assert_snapshot!(flow_of(&run), @"
        dialing +12025550199
        attempt 1 of 2 over first
-    dial second 0: route 4 attempt 0
+    dial second 1: route 4 attempt 0
        the second leg rings
-    play 1: clip 3
-    hang up second 0: stopped
-    stop media
+    play 0 to 0: clip 3
+    hang up 1: stopped
+    stop media of 0
        second leg canceled: It was stopped by request.
        saying: That was all
-    play 2: clip 1
+    play 1 to 0: clip 1
     ");
 }
 
 #[test]
 fn without_a_way_the_flow_goes_on() {
-    let run = dialing(Dial { attempts: Vec::new(), ..dial() });
+    let run = dialing(Dial { route: Route::default(), ..dial() });
     assert!(run.told().contains("second leg failed: There was no way"), "{}", run.told());
     assert!(run.told().contains("saying: That was all"), "{}", run.told());
 }

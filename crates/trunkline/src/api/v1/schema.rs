@@ -286,9 +286,10 @@ pub(super) struct Event {
     sequence: i64,
     #[schema(format = DateTime)]
     at: String,
-    /// `state`, `attempt`, `attempt-failed`, `paced`, `early-media`, `say`, `play`, `pause`, `digits`, `digit`, `gather`,
-    /// `gathered`, `record`, `recorded`, `dial`, `dial-ringing`, `dial-answered`, `dialed`, `stopped`, `held`, `resumed`,
-    /// `recording`, `recording-paused`, `recording-resumed`, `flow-done`, `quality`, `heard` or `finished`
+    /// `state`, `attempt`, `attempt-failed`, `incoming`, `forked`, `paced`, `early-media`, `say`, `play`, `pause`, `digits`,
+    /// `digit`, `gather`, `gathered`, `record`, `recorded`, `dial`, `dial-ringing`, `dial-answered`, `dialed`,
+    /// `transferring`, `transferred`, `transfer-failed`, `stopped`, `held`, `resumed`, `recording`, `recording-paused`,
+    /// `recording-resumed`, `flow-done`, `quality`, `heard` or `finished`
     kind: String,
     #[schema(value_type = HashMap<String, Value>)]
     detail: Value,
