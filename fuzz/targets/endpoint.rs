@@ -1,5 +1,6 @@
 //! A whole endpoint: datagrams, streams, answers to what it sent, verbs and time in any order. Whatever came, once
-//! every leg is hung up and time has passed, it is idle; and each leg ends exactly once.
+//! every leg is hung up and time has passed, it is idle; and each leg ends exactly once. Where it asks, every call is
+//! admitted and everybody may register.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -7,17 +8,48 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use sip::{Config, Endpoint, Event, Input, LegId, Method, Output, Outside, Path, Transport, View};
+use sip::location::{Limits, Locations};
+use sip::{
+    Asking, Config, Endpoint, Event, Input, LegId, Message, Method, Output, Outside, Path, Transport, View,
+};
 use trunkline_fuzz::Script;
 
 struct Bench {
     endpoint: Endpoint,
+    locations: Locations,
     now: Instant,
     live: BTreeSet<LegId>,
     sent: Vec<Bytes>,
 }
 
 impl Bench {
+    /// Registers whoever asks, and admits whatever else does.
+    fn decide(&mut self, asking: Asking, request: &Message, path: Path) {
+        let view = request.view();
+        if view.method() != Some(Method::Register) {
+            let guarded = request.body().len() % 2 == 0;
+            let endpoint = &mut self.endpoint;
+            let leg = match guarded {
+                true => endpoint.admit_guarded(asking, self.now),
+                false => endpoint.admit(asking, self.now),
+            };
+            self.live.extend(leg);
+            return;
+        }
+        let limits = Limits { max_bindings: 4, ..Limits::default() };
+        let (status, headers) = match self.locations.register(1, &view, path, &limits, self.now) {
+            Ok(registered) => (200, registered.headers),
+            Err(refusal) => (refusal.status, refusal.headers),
+        };
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.endpoint.reply(asking, status, &headers).expect("an answer that can be sent");
+        assert!(self.locations.bindings(1).count() <= 4);
+        for binding in self.locations.bindings(1) {
+            sip::Uri::parse(&binding.target().request_uri).expect("a URI that can be called");
+        }
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
@@ -31,6 +63,14 @@ impl Bench {
                     self.sent.push(bytes);
                 }
                 Output::Event(Event::Incoming { leg, .. }) => assert!(self.live.insert(leg)),
+                Output::Event(Event::Request { asking, request, path }) => {
+                    self.decide(asking, &request, path)
+                }
+                Output::Event(Event::Stranger { asking, leg, .. }) => {
+                    // Its leg may have ended since.
+                    let admitted = self.endpoint.admit(asking, self.now);
+                    assert!(admitted.is_err() || admitted == Ok(leg));
+                }
                 Output::Event(Event::Failed { leg, .. } | Event::Ended { leg, .. }) => {
                     assert!(self.live.remove(&leg), "a leg ended twice, or never began");
                 }
@@ -93,8 +133,10 @@ const EXTRAS: [&[u8]; 8] = [
 fuzz_target!(|input: &[u8]| {
     let config =
         Config { max_legs: 8, max_transactions: 64, max_streams: 4, max_message: 8192, ..Config::default() };
+    let asks = input.first().is_some_and(|first| first % 2 == 0);
     let mut bench = Bench {
-        endpoint: Endpoint::new(config, [7; 32]),
+        endpoint: Endpoint::new(Config { asks, ..config }, [7; 32]),
+        locations: Locations::new(7),
         now: Instant::now(),
         live: BTreeSet::new(),
         sent: Vec::new(),
@@ -104,7 +146,7 @@ fuzz_target!(|input: &[u8]| {
         let step = script.byte();
         let now = bench.now;
         let endpoint = &mut bench.endpoint;
-        match step % 18 {
+        match step % 20 {
             0 => endpoint
                 .handle_input(Input::Datagram { path: path(Transport::Udp), bytes: script.bytes() }, now),
             1 => endpoint
@@ -159,6 +201,8 @@ fuzz_target!(|input: &[u8]| {
                     14 => drop(endpoint.reinvite(leg, b"v=0\r\n".to_vec(), now)),
                     15 => drop(endpoint.update(leg, b"v=0\r\n".to_vec(), now)),
                     16 => drop(endpoint.info(leg, "application/dtmf-relay", b"Signal=1".to_vec(), now)),
+                    18 => endpoint.move_leg(leg, path(Transport::Wss)),
+                    19 => drop(endpoint.ring_with(leg, 183, &[("X-A", "b")], Some(b"v=0\r\n".to_vec()), now)),
                     17 => drop(endpoint.refer(leg, "sip:other@192.0.2.3", now)),
                     9 => drop(endpoint.reject(leg, 400 + script.number() % 300, &[], now)),
                     10 => drop(endpoint.answer_offer(leg, Ok(b"v=0\r\n".to_vec()), now)),
@@ -169,6 +213,8 @@ fuzz_target!(|input: &[u8]| {
         bench.drain();
         assert!(bench.endpoint.stats().legs <= 8);
     }
+    bench.locations.remove(1);
+    assert_eq!(bench.locations.poll_timeout(), None);
     for leg in bench.live.clone() {
         bench.endpoint.hang_up(leg, None, bench.now);
     }

@@ -6,7 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use sip::{Config, Endpoint, Event, Input, Output, Path, Transport};
+use sip::location::{Limits, Locations};
+use sip::{Config, Endpoint, Event, Input, Output, Path, Transport, View};
 
 struct Counting;
 
@@ -100,4 +101,34 @@ fn a_held_leg_costs_little_and_gives_it_back() {
     }
     let left = HELD.get() - idle;
     assert!(left < 64 * 1_024, "{left} bytes left");
+}
+
+/// Bindings held at once.
+const BINDINGS: u64 = 100_000;
+
+/// The most bytes a binding may cost, its texts of 150 bytes and its place in the tables included.
+const BINDING_BYTES: isize = 1_000;
+
+#[test]
+fn a_binding_costs_little_and_gives_it_back() {
+    let (now, limits) = (Instant::now(), Limits::default());
+    let idle = HELD.get();
+    let mut locations = Locations::new(7);
+    for user in 0..BINDINGS {
+        let remote = (user.to_be_bytes()[4..].first_chunk::<4>().copied().unwrap(), 40_000).into();
+        let (transport, port) = if user % 2 == 0 { (Transport::Udp, 5060) } else { (Transport::Wss, 443) };
+        let path = Path::new(transport, ([192, 0, 2, 1], port).into(), remote);
+        let text = format!(
+            "REGISTER sip:example.com SIP/2.0\r\nCall-ID: 7d5b0f5b1f3c4f1a0c9e8a7b6c5d{user:04x}@10.0.0.7\r\n\
+             CSeq: 1 REGISTER\r\nUser-Agent: Example Phone 18.4\r\n\
+             Contact: <sip:{user}@10.0.0.7:5060;ob>;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-{user:012x}>\"\r\n\r\n"
+        );
+        let view = View::parse(text.as_bytes()).unwrap();
+        locations.register(user, &view, path, &limits, now).unwrap();
+    }
+    let each = (HELD.get() - idle) / BINDINGS.cast_signed() as isize;
+    assert!(each < BINDING_BYTES, "{each} bytes a binding");
+    locations.handle_timeout(now + Duration::from_secs(7_200));
+    while locations.poll_change().is_some() {}
+    assert_eq!(locations.counts().bindings, 0);
 }

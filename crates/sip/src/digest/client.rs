@@ -72,7 +72,7 @@ impl Client {
         };
         let qop = challenge.qop.map(|token| Qop { token, nc: &nc });
         let request = Request { method, uri, nonce: &challenge.nonce, qop, cnonce, body };
-        let response = request.response(algorithm, &algorithm.ha1(username, realm, password));
+        let response = request.response(algorithm, algorithm.ha1(username, realm, password).as_bytes());
         let mut value = format!(
             "Digest username={}, realm={}, nonce={}, uri={}, response=\"{response}\", algorithm={}",
             lex::quote(username),

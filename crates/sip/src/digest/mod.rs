@@ -2,16 +2,17 @@
 
 use std::fmt;
 
-use md5::{Digest as _, Md5};
+use md5::Md5;
 use sha2::{Sha256, Sha512_256};
 
+mod answer;
 mod challenge;
 mod client;
 mod server;
 
 pub use challenge::Challenge;
 pub use client::Client;
-pub use server::{Server, Verdict};
+pub use server::{Known, Server, Verdict};
 
 /// The hash of a digest.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -64,19 +65,18 @@ impl Algorithm {
         self != self.base()
     }
 
-    /// The hash of `parts` joined by colons, in lower-case hex.
-    fn hash(self, parts: &[&[u8]]) -> String {
-        let text = parts.join(&b':');
+    /// The hash of `parts` joined by colons.
+    fn hash(self, parts: &[&[u8]]) -> Hex {
         match self.base() {
-            Self::Sha256 => hex(&Sha256::digest(text)),
-            Self::Sha512_256 => hex(&Sha512_256::digest(text)),
-            _ => hex(&Md5::digest(text)),
+            Self::Sha256 => joined::<Sha256>(parts),
+            Self::Sha512_256 => joined::<Sha512_256>(parts),
+            _ => joined::<Md5>(parts),
         }
     }
 
     /// H(username:realm:password), which may be stored instead of the password; `-sess` makes no difference to it.
     pub fn ha1(self, username: &str, realm: &str, password: &str) -> String {
-        self.hash(&[username.as_bytes(), realm.as_bytes(), password.as_bytes()])
+        self.hash(&[username.as_bytes(), realm.as_bytes(), password.as_bytes()]).to_string()
     }
 }
 
@@ -125,36 +125,70 @@ struct Qop<'a> {
 
 impl Request<'_> {
     /// The response of RFC 7616 section 3.4.1; without qop, that of RFC 2069.
-    fn response(&self, algorithm: Algorithm, ha1: &str) -> String {
+    fn response(&self, algorithm: Algorithm, ha1: &[u8]) -> Hex {
         let (method, uri) = (self.method.as_bytes(), self.uri.as_bytes());
         let ha2 = match self.qop {
             Some(qop) if qop.token == "auth-int" => {
-                algorithm.hash(&[method, uri, algorithm.hash(&[self.body]).as_bytes()])
+                algorithm.hash(&[method, uri, &algorithm.hash(&[self.body])])
             }
             _ => algorithm.hash(&[method, uri]),
         };
-        let (nonce, cnonce, ha2) = (self.nonce.as_bytes(), self.cnonce.as_bytes(), ha2.as_bytes());
+        let (nonce, cnonce) = (self.nonce.as_bytes(), self.cnonce.as_bytes());
         let ha1 = match algorithm.is_session() {
-            true => &algorithm.hash(&[ha1.as_bytes(), nonce, cnonce]),
+            true => &algorithm.hash(&[ha1, nonce, cnonce]),
             false => ha1,
         };
-        let ha1 = ha1.as_bytes();
         match self.qop {
             Some(Qop { token, nc }) => {
-                algorithm.hash(&[ha1, nonce, nc.as_bytes(), cnonce, token.as_bytes(), ha2])
+                algorithm.hash(&[ha1, nonce, nc.as_bytes(), cnonce, token.as_bytes(), &ha2])
             }
-            None => algorithm.hash(&[ha1, nonce, ha2]),
+            None => algorithm.hash(&[ha1, nonce, &ha2]),
         }
     }
 }
 
-/// Lower-case hex.
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// The hash of `parts` joined by colons.
+fn joined<D: md5::Digest>(parts: &[&[u8]]) -> Hex {
+    let mut hash = D::new();
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            hash.update(b":");
+        }
+        hash.update(part);
+    }
+    Hex::of(&hash.finalize())
+}
+
+/// Up to 32 bytes in lower-case hex.
+#[derive(Clone, Copy)]
+struct Hex {
+    text: [u8; 64],
+    len: usize,
+}
+
+impl Hex {
+    fn of(bytes: &[u8]) -> Self {
+        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + (value - 10) };
+        let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        let mut hex = Self { text: [0; 64], len: 0 };
+        hex.text.iter_mut().zip(digits).for_each(|(to, digit)| *to = digit);
+        hex.len = (bytes.len() * 2).min(64);
+        hex
+    }
+}
+
+impl std::ops::Deref for Hex {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(self).unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
@@ -174,7 +208,10 @@ mod tests {
             cnonce: "0a4f113b",
             body: b"",
         };
-        assert_eq!(request.response(Algorithm::Md5, &ha1), "6629fae49393a05397450978507c4ef1");
+        assert_eq!(
+            request.response(Algorithm::Md5, ha1.as_bytes()).to_string(),
+            "6629fae49393a05397450978507c4ef1"
+        );
         // The other forms, as computed with Python's hashlib.
         for (qop, algorithm, response) in [
             (None, Algorithm::Md5, "670fd8c2df070c60b045671b8b24ff02"),
@@ -182,7 +219,7 @@ mod tests {
             (Some(Qop { token: "auth-int", ..ONCE }), Algorithm::Md5, "5e6610ecf9ba3017a4870ad48e3ad30b"),
         ] {
             let request = Request { qop, ..request };
-            assert_eq!(request.response(algorithm, &ha1), response, "{algorithm:?}");
+            assert_eq!(request.response(algorithm, ha1.as_bytes()).to_string(), response, "{algorithm:?}");
         }
     }
 
@@ -201,7 +238,7 @@ mod tests {
             (Algorithm::Sha256, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
         ] {
             let ha1 = algorithm.ha1("Mufasa", "http-auth@example.org", "Circle of Life");
-            assert_eq!(request.response(algorithm, &ha1), response);
+            assert_eq!(request.response(algorithm, ha1.as_bytes()).to_string(), response);
         }
     }
 
@@ -218,7 +255,7 @@ mod tests {
             body: b"",
         };
         assert_eq!(
-            request.response(Algorithm::Sha512_256, &ha1),
+            request.response(Algorithm::Sha512_256, ha1.as_bytes()).to_string(),
             "7a4e1192babbba02e91182d2895bfdbf7adafc6e48d4e517ca301974843d840c"
         );
     }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::Transport;
+use crate::method::Method;
 use crate::timing::Timing;
 
 /// How an [`Endpoint`](crate::Endpoint) behaves, and how large it may grow.
@@ -108,6 +110,14 @@ pub struct Stats {
     pub requests_in: u64,
     /// Requests sent, retransmissions included.
     pub requests_out: u64,
+    /// Requests that arrived, by method, in the order of [`Self::METHODS`].
+    pub methods_in: [u64; 14],
+    /// Requests sent, likewise.
+    pub methods_out: [u64; 14],
+    /// Messages that arrived, by transport, in the order of [`Self::TRANSPORTS`].
+    pub messages_in: [u64; 5],
+    /// Messages sent, likewise.
+    pub messages_out: [u64; 5],
     /// Responses that arrived, by class: index 0 is 1xx, index 5 is 6xx.
     pub responses_in: [u64; 6],
     /// Responses sent, by class: index 0 is 1xx, index 5 is 6xx.
@@ -123,4 +133,85 @@ pub struct Stats {
     pub timeouts: u64,
     /// Messages that were SIP but were absorbed: stray responses, bad ACKs, and what no answer can reach.
     pub absorbed: u64,
+}
+
+impl Stats {
+    /// The methods requests are counted by; the last stands for all others.
+    pub const METHODS: [&'static str; 14] = [
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "OPTIONS",
+        "REGISTER",
+        "INFO",
+        "UPDATE",
+        "PRACK",
+        "REFER",
+        "NOTIFY",
+        "SUBSCRIBE",
+        "MESSAGE",
+        "other",
+    ];
+
+    /// The transports messages are counted by.
+    pub const TRANSPORTS: [Transport; 5] =
+        [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
+
+    pub(super) fn count_in(&mut self, method: Option<Method<'_>>, transport: Transport) {
+        count(&mut self.messages_in, transport as usize);
+        if let Some(method) = method {
+            self.requests_in += 1;
+            count(&mut self.methods_in, index(method));
+        }
+    }
+
+    pub(super) fn count_out(&mut self, method: Option<Method<'_>>, transport: Transport) {
+        count(&mut self.messages_out, transport as usize);
+        if let Some(method) = method {
+            self.requests_out += 1;
+            count(&mut self.methods_out, index(method));
+        }
+    }
+}
+
+/// Where a method is counted.
+fn index(method: Method<'_>) -> usize {
+    match method {
+        Method::Invite => 0,
+        Method::Ack => 1,
+        Method::Bye => 2,
+        Method::Cancel => 3,
+        Method::Options => 4,
+        Method::Register => 5,
+        Method::Info => 6,
+        Method::Update => 7,
+        Method::Prack => 8,
+        Method::Refer => 9,
+        Method::Notify => 10,
+        Method::Subscribe => 11,
+        Method::Message => 12,
+        Method::Publish | Method::Other(_) => 13,
+    }
+}
+
+fn count(counts: &mut [u64], index: usize) {
+    if let Some(count) = counts.get_mut(index) {
+        *count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_method_and_transport_is_counted_in_its_place() {
+        for (at, name) in Stats::METHODS.into_iter().enumerate() {
+            assert_eq!(index(Method::new(name)), at, "{name}");
+        }
+        for (at, transport) in Stats::TRANSPORTS.into_iter().enumerate() {
+            assert_eq!(transport as usize, at, "{transport:?}");
+        }
+    }
 }

@@ -50,15 +50,13 @@ impl Endpoint {
             self.stats.parse_errors += 1;
             return;
         };
+        self.stats.count_in(view.method(), path.transport);
         match view.status() {
             Some(status) => self.on_response(&view, status, now),
-            None => {
-                self.stats.requests_in += 1;
-                match Reply::new(&view, path) {
-                    Some(reply) => self.on_request(&view, path, reply, now),
-                    None => self.stats.absorbed += 1,
-                }
-            }
+            None => match Reply::new(&view, path) {
+                Some(reply) => self.on_request(&view, path, reply, now),
+                None => self.stats.absorbed += 1,
+            },
         }
     }
 

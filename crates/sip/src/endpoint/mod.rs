@@ -313,10 +313,14 @@ impl Endpoint {
     }
 
     fn send(&mut self, path: Path, bytes: Bytes) {
-        match bytes.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.first()) {
-            Some(class) => count_class(&mut self.stats.responses_out, class.wrapping_sub(b'0').into()),
-            None => self.stats.requests_out += 1,
-        }
+        let method = match bytes.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.first()) {
+            Some(class) => {
+                count_class(&mut self.stats.responses_out, class.wrapping_sub(b'0').into());
+                None
+            }
+            None => bytes.split(|byte| *byte == b' ').next().and_then(|name| std::str::from_utf8(name).ok()),
+        };
+        self.stats.count_out(method.map(Method::new), path.transport);
         self.outputs.push_back(Output::Send { path, bytes });
     }
 

@@ -252,7 +252,7 @@ fn q(params: Params<'_>) -> u16 {
     let digits = fraction.bytes().chain(*b"000").take(3);
     let is_number = fraction.len() <= 3 && fraction.bytes().all(|b| b.is_ascii_digit());
     match whole {
-        "0" | "" if is_number && text != "" => {
+        "0" | "" if is_number && !text.is_empty() => {
             digits.fold(0, |q, digit| q * 10 + u16::from(digit.wrapping_sub(b'0')))
         }
         _ => 1_000,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token, Waker};
 use sip::LegId;
-use sip::digest::{Server, Verdict};
+use sip::digest::{Algorithm, Known, Server, Verdict};
 
 pub use directory::{Directory, GREETING, TABLE};
 use exchange::Exchange;
@@ -93,8 +93,8 @@ impl Network {
         let carrier = Carrier {
             poll,
             endpoint,
-            digest: Server::new(random()?, REALM, sip::digest::Algorithm::Md5),
-            ha1: sip::digest::Algorithm::Md5.ha1(USER, REALM, &password),
+            digest: Server::new(random()?),
+            ha1: Algorithm::Md5.ha1(USER, REALM, &password),
             events,
             report,
             exchange: Exchange::new(directory, voices, lines),
@@ -115,7 +115,7 @@ impl Network {
             username: USER.into(),
             password: self.password.expose().into(),
             realm: Some(REALM.into()),
-            algorithm: sip::digest::Algorithm::Md5,
+            algorithm: Algorithm::Md5,
         }
     }
 }
@@ -198,14 +198,15 @@ impl Carrier {
         let verdict = match request.header("Proxy-Authorization") {
             None => Verdict::Refused,
             Some(header) => {
-                let ha1 = |user: &str| (user == USER).then(|| self.ha1.clone());
-                self.digest.verify(header, "INVITE", request.body(), source, now, ha1)
+                let known = Known { algorithm: Algorithm::Md5, ha1: &self.ha1 };
+                let lookup = |realm: &str, user: &str| (realm == REALM && user == USER).then_some(known);
+                self.digest.verify(header, "INVITE", request.body(), source, now, lookup)
             }
         };
-        let stale = matches!(verdict, Verdict::Stale);
+        let stale = matches!(verdict, Verdict::Stale | Verdict::Again { .. });
         let sip = self.endpoint.sip();
         if !matches!(verdict, Verdict::Accepted { .. }) {
-            let challenge = self.digest.challenge(source, now, stale);
+            let challenge = self.digest.challenge(REALM, Algorithm::Md5, source, now, stale);
             let _ = sip.reject(leg, 407, &[("Proxy-Authenticate", challenge.as_str())], now);
             return;
         }

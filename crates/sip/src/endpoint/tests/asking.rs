@@ -179,3 +179,48 @@ fn replies_that_do_not_fit() {
     let asked = asking(bench.receive(&register("")));
     assert_eq!(bench.endpoint.admit(asked, bench.now), Err(Error::BadMethod("REGISTER".into())));
 }
+
+#[test]
+fn a_registration_on_the_wire() {
+    let mut bench = bench();
+    let mut locations = crate::location::Locations::new(7);
+    let limits = crate::location::Limits::default();
+    let mut register = |headers: &str| {
+        let Ok([Event::Request { asking, request, path }]) =
+            <[Event; 1]>::try_from(bench.receive(&register(headers)).events)
+        else {
+            panic!("not asked about {headers}")
+        };
+        let (status, headers) = match locations.register(1, &request.view(), path, &limits, bench.now) {
+            Ok(registered) => (200, registered.headers),
+            Err(refusal) => (refusal.status, refusal.headers),
+        };
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        bench.endpoint.reply(asking, status, &headers).unwrap();
+        bench.outputs().only_sent()
+    };
+    insta::assert_snapshot!(register("Expires: 30\n"), @r#"
+    SIP/2.0 423 Interval Too Brief
+    Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-REGISTER-1;received=192.0.2.9;rport=5060
+    From: <sip:caller@example.net>;tag=them
+    To: <sip:100@192.0.2.1>;tag=3a7ca27e5c3259b2
+    Call-ID: call-1
+    CSeq: 1 REGISTER
+    Server: trunkline
+    Min-Expires: 60
+    Content-Length: 0
+    "#);
+    insta::assert_snapshot!(register("Contact: <sip:b@192.0.2.9>;q=0.5\nExpires: 600\n"), @r#"
+    SIP/2.0 200 OK
+    Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-REGISTER-1;received=192.0.2.9;rport=5060
+    From: <sip:caller@example.net>;tag=them
+    To: <sip:100@192.0.2.1>;tag=3a7ca27e5c3259b2
+    Call-ID: call-1
+    CSeq: 1 REGISTER
+    Server: trunkline
+    Contact: <sip:caller@192.0.2.9:5060>;expires=600
+    Contact: <sip:b@192.0.2.9>;q=0.500;expires=600
+    Content-Length: 0
+    "#);
+}

@@ -164,6 +164,23 @@ fn a_browser_comes_back_over_another_connection() {
 }
 
 #[test]
+fn what_goes_on_is_counted() {
+    let mut bench = bench();
+    let (leg, ok) = established(&mut bench, true);
+    bench.endpoint.info(leg, "text/plain", b"x".to_vec(), bench.now).unwrap();
+    bench.receive(&in_dialog("PUBLISH", 2, &ok, "", ""));
+    bench.receive_from(web(1), &request("REGISTER", "", ""));
+    let stats = bench.endpoint.stats();
+    let told = |counts: [u64; 14]| -> Vec<(&str, u64)> {
+        crate::Stats::METHODS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
+    };
+    assert_eq!(told(stats.methods_in), [("INVITE", 1), ("ACK", 1), ("REGISTER", 1), ("other", 1)]);
+    assert_eq!(told(stats.methods_out), [("INFO", 1)]);
+    assert_eq!((stats.messages_in, stats.messages_out), ([3, 0, 0, 0, 1], [4, 0, 0, 0, 0]));
+    assert_eq!((stats.requests_in, stats.requests_out), (4, 1));
+}
+
+#[test]
 fn our_call_follows_its_phone() {
     let mut bench = bench();
     let (leg, sent) = bench.invite(Invite { guarded: true, path: web(1), route: Vec::new(), ..invite() });

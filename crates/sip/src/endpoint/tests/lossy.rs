@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{By, Config, Event, FailureKind, LegId};
 use super::network::Pair;
-use crate::digest::{Algorithm, Credentials, Server};
+use crate::digest::{Algorithm, Credentials, Known, Server};
 use crate::sabotage::{Part, sabotage};
 use crate::{Name, Refresher, Reliable, SessionTimer, Transport};
 
@@ -136,7 +136,7 @@ impl Scene {
             agenda: BTreeMap::new(),
             planned: 0,
             stories: (0..sides).map(|_| Story::default()).collect(),
-            digest: with_digest.then(|| Server::new([3; 32], "example.com", Algorithm::Md5)),
+            digest: with_digest.then(|| Server::new([3; 32])),
             start,
             reliable,
             deaf,
@@ -276,11 +276,13 @@ impl Scene {
                 story.remote = text(request.body());
                 if let Some(digest) = &mut self.digest {
                     let source = path.remote.ip();
-                    let ha1 = |_: &str| Some(Algorithm::Md5.ha1("alice", "example.com", "secret"));
+                    let ha1 = Algorithm::Md5.ha1("alice", "example.com", "secret");
+                    let known = Known { algorithm: Algorithm::Md5, ha1: &ha1 };
                     let header = request.view().header(Name::ProxyAuthorization);
-                    let verdict = header.map(|header| digest.verify(header, "INVITE", b"", source, now, ha1));
+                    let verdict = header
+                        .map(|header| digest.verify(header, "INVITE", b"", source, now, |_, _| Some(known)));
                     let Some(verdict) = verdict else {
-                        let challenge = digest.challenge(source, now, false);
+                        let challenge = digest.challenge("example.com", Algorithm::Md5, source, now, false);
                         let headers = [("Proxy-Authenticate", challenge.as_str())];
                         self.pair.sides[side].reject(leg, 407, &headers, now).unwrap();
                         return;
