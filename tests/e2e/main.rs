@@ -39,4 +39,5 @@ mod sipp;
 mod soak;
 mod speech;
 mod trunks;
+mod web;
 mod wrong_input;

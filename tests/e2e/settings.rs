@@ -70,11 +70,26 @@ fn a_port_in_use_is_one_line_that_names_the_key() {
     assert!(line.contains("http_listen") && line.contains(&address), "{line}");
     let line = refuses_to_start(folder.path(), &[("TRUNKLINE_SIP_LISTEN", &address)]);
     assert!(line.contains("sip_listen") && line.contains(&address), "TCP: {line}");
+    let line = refuses_to_start(folder.path(), &[("TRUNKLINE_SIPS_LISTEN", &address)]);
+    assert!(line.contains("sips_listen") && line.contains(&address), "TLS: {line}");
 
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let line = refuses_to_start(folder.path(), &[("TRUNKLINE_SIP_LISTEN", &address)]);
     assert!(line.contains("sip_listen") && line.contains(&address), "UDP: {line}");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_names_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key) = ("TRUNKLINE_TLS_CERT_FILE", "TRUNKLINE_TLS_KEY_FILE");
+    let line = refuses_to_start(folder.path(), &[(chain, "/nowhere/c.pem"), (key, "/nowhere/k.pem")]);
+    assert!(
+        line.contains("tls_cert_file") && line.contains("/nowhere/c.pem") && line.contains(chain),
+        "{line}"
+    );
+    let line = refuses_to_start(folder.path(), &[(chain, "/nowhere/c.pem")]);
+    assert!(line.contains(chain) && line.contains(key), "{line}");
 }
 
 #[test]

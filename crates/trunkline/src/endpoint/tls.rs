@@ -225,4 +225,4 @@ impl PeerNames {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,6 +8,7 @@ mod lists;
 mod once;
 mod recordings;
 mod v1;
+mod web;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

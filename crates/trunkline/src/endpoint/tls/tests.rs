@@ -18,13 +18,13 @@ use crate::switch::Target;
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A certificate authority, its PEM file included.
-struct Authority {
+pub(in crate::endpoint) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: tempfile::NamedTempFile,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(in crate::endpoint) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -35,12 +35,16 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), file }
     }
 
-    fn trust(&self) -> Trust {
+    pub(in crate::endpoint) fn trust(&self) -> Trust {
         Trust::load(Some(self.file.path())).unwrap()
     }
 
-    /// A server's side for the names in a certificate signed here.
-    fn server(&self, names: &[SanType], expired: bool) -> Arc<ServerConfig> {
+    /// A certificate signed here, and its key.
+    pub(in crate::endpoint) fn sign(
+        &self,
+        names: &[SanType],
+        expired: bool,
+    ) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = names.to_vec();
         if expired {
@@ -48,15 +52,18 @@ impl Authority {
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.der().clone(), PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+    }
+
+    /// A server's side for the names in a certificate signed here.
+    fn server(&self, names: &[SanType], expired: bool) -> Arc<ServerConfig> {
+        let (certificate, key) = self.sign(names, expired);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-            );
+            .with_single_cert(vec![certificate], key);
         Arc::new(config.unwrap())
     }
 }
@@ -169,7 +176,7 @@ impl Bench {
     }
 }
 
-fn dns(name: &str) -> SanType {
+pub(in crate::endpoint) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
 
