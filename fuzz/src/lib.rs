@@ -88,11 +88,32 @@ pub fn invite(path: sip::Path) -> sip::Invite {
     }
 }
 
-/// A call with a flow and up to three attempts.
+/// A call with a flow and a route.
 pub fn spec(script: &mut Script<'_>) -> call::Spec {
     let flow = flow(script, 0);
-    let attempts = vec![attempt(); usize::from(script.byte() % 4)];
-    call::Spec { hold_after_flow: script.byte() % 2 == 0, ..call::Spec::new(flow, attempts) }
+    let route = route(script);
+    call::Spec { hold_after_flow: script.byte() % 2 == 0, ..call::Spec::new(flow, route) }
+}
+
+/// Up to three rounds of up to three attempts; nobody is called again once somebody was rung.
+fn route(script: &mut Script<'_>) -> call::Route {
+    let rounds = (0..script.byte() % 4).map(|_| call::Round {
+        attempts: vec![attempt(); usize::from(script.byte() % 4)],
+        ring_timeout: script.time(),
+        then: call::Then::IfUnrung,
+    });
+    call::Route { id: call::RouteId(0), rounds: rounds.collect() }
+}
+
+/// A call to somebody.
+pub fn dial(script: &mut Script<'_>) -> call::Dial {
+    call::Dial {
+        to: "them".into(),
+        route: route(script),
+        max_duration: script.time(),
+        ringback: Some(call::ClipId(0)),
+        is_final: false,
+    }
 }
 
 fn attempt() -> call::Attempt {
@@ -111,7 +132,7 @@ fn flow(script: &mut Script<'_>, depth: u8) -> Vec<call::Verb> {
 
 fn verb(script: &mut Script<'_>, depth: u8) -> call::Verb {
     let say = || call::Verb::Say { clip: call::ClipId(0), text: "a".into() };
-    match script.byte() % 8 {
+    match script.byte() % 10 {
         0 => say(),
         1 => call::Verb::Play { clip: call::ClipId(0), name: "b".into() },
         2 => call::Verb::Pause(script.time()),
@@ -132,14 +153,9 @@ fn verb(script: &mut Script<'_>, depth: u8) -> call::Verb {
             end_silence: None,
             finish_keys: "#".into(),
         }),
-        6 => call::Verb::Dial(Box::new(call::Dial {
-            to: "them".into(),
-            route: call::RouteId(0),
-            attempts: vec![attempt(); usize::from(script.byte() % 3)],
-            ring_timeout: script.time(),
-            max_duration: script.time(),
-            ringback: Some(call::ClipId(0)),
-        })),
+        6 => call::Verb::Dial(Box::new(dial(script))),
+        8 => call::Verb::Answer,
+        9 => call::Verb::Reject(480),
         _ => call::Verb::Hangup,
     }
 }
@@ -147,37 +163,29 @@ fn verb(script: &mut Script<'_>, depth: u8) -> call::Verb {
 /// Something that happens to a call.
 pub fn input(script: &mut Script<'_>) -> call::Input {
     use call::Input;
-    match script.byte() % 12 {
-        9 => Input::Recorded { id: u32::from(script.byte() % 8) },
-        10 => Input::Trying,
-        11 => Input::Second { n: u32::from(script.byte() % 4), what: second(script) },
-        0 => Input::Ringing { early_media: script.byte() % 2 == 0 },
-        1 => Input::Answered,
-        2 => Input::LegFailed(failure(script)),
-        3 => Input::LegEnded {
-            by: [call::LegEnd::Remote, call::LegEnd::NoAck, call::LegEnd::Transport]
-                [usize::from(script.byte() % 3)],
-            q850: Some(script.byte()),
-        },
-        4 => Input::MediaReady,
-        5 => Input::Played { id: u32::from(script.byte() % 8), whole: script.byte() % 2 == 0 },
-        6 => Input::Silent { after: script.time() },
-        7 => Input::Digit(char::from(b"0123456789*#ABCD"[usize::from(script.byte() % 16)])),
-        _ => Input::MediaFailed("broken".into()),
+    match script.byte() % 8 {
+        0 => Input::Recorded { id: u32::from(script.byte() % 8) },
+        1 => Input::Played { id: u32::from(script.byte() % 8), whole: script.byte() % 2 == 0 },
+        _ => Input::Leg { n: u32::from(script.byte() % 8), what: leg(script) },
     }
 }
 
-fn second(script: &mut Script<'_>) -> call::LegInput {
+fn leg(script: &mut Script<'_>) -> call::LegInput {
     use call::LegInput;
-    match script.byte() % 8 {
+    match script.byte() % 9 {
         0 => LegInput::Trying,
         1 => LegInput::Ringing { early_media: script.byte() % 2 == 0 },
         2 => LegInput::Answered,
         3 => LegInput::Failed(failure(script)),
-        4 => LegInput::Ended { by: call::LegEnd::Remote, q850: None },
+        4 => LegInput::Ended {
+            by: [call::LegEnd::Remote, call::LegEnd::NoAck, call::LegEnd::Transport, call::LegEnd::Canceled]
+                [usize::from(script.byte() % 4)],
+            q850: Some(script.byte()),
+        },
         5 => LegInput::MediaReady,
         6 => LegInput::MediaFailed("broken".into()),
-        _ => LegInput::Digit('1'),
+        7 => LegInput::Silent { after: script.time() },
+        _ => LegInput::Digit(char::from(b"0123456789*#ABCD"[usize::from(script.byte() % 16)])),
     }
 }
 

@@ -143,4 +143,6 @@ pub struct Dial {
     pub max_duration: Duration,
     /// What the side that waits hears, again and again, while the other one rings.
     pub ringback: Option<ClipId>,
+    /// Whether the call ends with it once somebody has answered; otherwise the flow goes on.
+    pub is_final: bool,
 }

@@ -24,7 +24,7 @@ pub use call::{
 };
 pub use cause::{Cause, FailureKind, HangupBy, LegFailure};
 pub use flow::{ClipId, Dial, Gather, Record, Round, Route, RouteId, Then, Verb};
-pub use number::{Destination, Number, NumberError, NumberForm};
+pub use number::{Destination, Number, NumberError, NumberForm, unescape};
 pub use pace::{Held, Limits, Next, Pace, Turn};
 pub use policy::{Policy, Prefix, Refusal};
 pub use quota::{Exceeded, Quota, Usage};

@@ -182,7 +182,8 @@ pub(crate) fn sip_host(uri: &str) -> Option<String> {
 }
 
 /// Undoes `%2B` and the like (RFC 3261 section 19.1.2); a stray `%` stands for itself.
-fn unescape(text: &str) -> String {
+/// A user part of a URI without its escapes (RFC 3261 section 19.1.2).
+pub fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {

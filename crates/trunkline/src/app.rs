@@ -14,10 +14,12 @@ use axum::Router;
 use call::TrunkKind;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api::{self, Door};
+use crate::callers::Registrars;
 use crate::config::{Config, EngineChoice, SpeechConfig};
 use crate::dns::Resolver;
 use crate::endpoint::{
@@ -25,7 +27,10 @@ use crate::endpoint::{
 };
 use crate::http;
 use crate::outward::Outward;
+use crate::receive;
 use crate::recordings;
+use crate::refused::Refused;
+use crate::registrar::Registrar;
 use crate::rtp::Media;
 use crate::secret::Secret;
 use crate::sim::{self, Directory, GREETING, Network, Voices};
@@ -56,6 +61,8 @@ pub struct App {
     pub store: Store,
     /// The call loop.
     pub switch: Switch,
+    /// Who is registered with us.
+    pub registrar: Registrar,
     /// Registrations and health of the trunks.
     pub upkeep: Upkeep,
     /// Name lookups.
@@ -205,6 +212,7 @@ async fn start(
         .map_err(|why| anyhow::anyhow!("dns_servers: {why}"))?;
     let trust = Trust::load(config.tls_ca_file.as_deref())
         .map_err(|why| anyhow::anyhow!("tls_ca_file: {why} (TRUNKLINE_TLS_CA_FILE)"))?;
+    let registrars = Arc::new(Registrars::default());
     let setup = switch::Setup {
         listen,
         doors: doors(&config, &trust)?,
@@ -215,6 +223,9 @@ async fn start(
         max_calls: config.max_calls,
         recordings: config.data_dir.join("recordings"),
         saved,
+        bindings: config.data_dir.join("bindings.db"),
+        registrars: registrars.clone(),
+        domain: config.sip_domain.clone(),
     };
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
@@ -222,8 +233,10 @@ async fn start(
         true => Some(simulate(&config, &media, &switch).await?),
         false => None,
     };
-    let upkeep =
-        Upkeep::new(Means { switch: switch.clone(), resolver: resolver.clone(), trust }, store.clone());
+    let upkeep = Upkeep::new(
+        Means { switch: switch.clone(), resolver: resolver.clone(), trust, registrars },
+        store.clone(),
+    );
     upkeep.refresh();
     let app = App {
         upkeep,
@@ -231,6 +244,7 @@ async fn start(
         made_key: bootstrap.new_key.is_some(),
         config,
         store,
+        registrar: switch.registrar().clone(),
         switch,
         resolver,
         speech,
@@ -239,7 +253,13 @@ async fn start(
         metrics,
         http_address,
     };
-    Ok((Arc::new(app), media, thread))
+    let app = Arc::new(app);
+    let (weak, tokio) = (Arc::downgrade(&app), Handle::current());
+    app.switch.on_arrival(Box::new(move |arrival| match weak.upgrade() {
+        Some(app) => receive::begin(&app, &tokio, arrival),
+        None => Some(Err(Refused::new(503, "stopping", "The server is stopping."))),
+    }));
+    Ok((app, media, thread))
 }
 
 /// TLS with the certificate of the settings, or one made here, and who is let in.

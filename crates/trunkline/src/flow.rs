@@ -228,6 +228,20 @@ pub struct Dial {
     pub ringback: bool,
 }
 
+impl Dial {
+    /// Calls somebody as the call itself would.
+    pub fn to(to: impl Into<String>) -> Self {
+        Self {
+            to: to.into(),
+            from: None,
+            trunk: None,
+            ring_timeout_s: None,
+            max_duration_s: None,
+            ringback: true,
+        }
+    }
+}
+
 fn yes() -> bool {
     true
 }

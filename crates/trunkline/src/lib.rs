@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod app;
+pub mod callers;
 pub mod cli;
 pub mod config;
 pub mod dns;
@@ -20,8 +21,10 @@ pub mod metrics;
 pub mod originate;
 pub mod outward;
 pub mod progress;
+pub mod receive;
 pub mod recordings;
 pub mod refused;
+pub mod registrar;
 pub mod rtp;
 pub mod secret;
 pub mod sim;

@@ -1,5 +1,6 @@
 //! From an order to a placed call: everything is checked, rendered and resolved before anybody is dialled.
 
+mod phones;
 mod render;
 
 use std::collections::BTreeMap;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::{
-    AttemptKind, Destination, Number, NumberError, Policy, Quota, Route, RouteId, Strategy, TrunkKind,
+    AttemptKind, Destination, Number, NumberError, Policy, Quota, Round, Route, RouteId, Strategy, Then,
+    TrunkKind,
 };
 use serde_json::json;
 
-use self::render::Rendered;
+pub(crate) use self::render::Renderer;
 use crate::app::App;
 use crate::config::{self, Config};
 use crate::flow::{self, Step};
@@ -19,13 +21,15 @@ use crate::id::Id;
 use crate::recordings::file_name;
 use crate::refused::Refused;
 use crate::sim;
-use crate::store::{Account, CallEvent, CallRow, Created, Finish, OWN, Once, StoreError, TrunkRow, Write};
+use crate::store::{
+    Account, CallEvent, CallRow, Created, Directory, Finish, OWN, Once, StoreError, TrunkRow, Write,
+};
 use crate::switch::{Dial, Place, Target};
 use crate::time::now_ms;
 use crate::trunk::{self, TrunkSettings};
 
 /// Everything that takes orders.
-pub const FACES: &[&str] = &["v1", "calling", "cli", "demo"];
+pub const FACES: &[&str] = &["v1", "calling", "cli", "demo", "sip"];
 /// The shortest and longest ring time-out, seconds.
 const RING: std::ops::RangeInclusive<u64> = 1..=600;
 /// The longest call, seconds.
@@ -82,17 +86,22 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
         return replay(app, order.account, call).await;
     }
     check_limits(&order)?;
-    let destination = destination(&order.to)?;
+    let destination = destination(app.store.directory(), account.id, &order.to)?;
     let from = order.from.as_deref().map(caller_id).transpose()?;
     let trunks = app.store.trunks(order.account);
     let attempts = plan(app, &account, order.trunk.as_deref(), &destination, from.as_deref(), &trunks)?;
     let quota = Quota { calls: account.max_calls, per_second: account.calls_per_second };
     let slot = app.switch.admit(account.id, &quota)?;
-    let Rendered { verbs, clips, routes, shown } =
-        render::render(app, &account, &order, from.as_deref(), &trunks).await?;
+    let caller = Shows { number: from.clone(), ..Shows::default() };
+    let mut renderer = Renderer::new(app, &account, &trunks, caller, order.trunk.as_deref(), &order.to);
+    let verbs = renderer.steps(&order.flow).await?;
+    let Renderer { clips, routes, shown, .. } = renderer;
 
     let id = Id::new().map_err(|e| Refused::new(500, "no_randomness", e.to_string()))?;
-    let (attempts, dials) = dial_all(app, Some(id), attempts, &trunks).await?;
+    let ring_timeout = order.ring_timeout.unwrap_or(app.config.ring_timeout);
+    let caller = Shows { number: from.clone(), ..Shows::default() };
+    let Ways { rounds, dials } =
+        ways(app, Some(id), &account, &caller, attempts, &trunks, ring_timeout).await?;
     let created_at = now_ms();
     let first = dials.first().and_then(|dial| dial.trunk.clone());
     let row = CallRow {
@@ -100,7 +109,7 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
         account: order.account,
         direction: "outbound".into(),
         face: order.face.into(),
-        from: from.or_else(|| attempts.first().and_then(|attempt| attempt.caller_id.clone())),
+        from: from.or_else(|| rounds.first()?.attempts.first()?.caller_id.clone()),
         to: order.to.trim().into(),
         kind: match destination {
             Destination::Pstn(_) => "PSTN".into(),
@@ -157,7 +166,7 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
         account: order.account,
         spec: call::Spec {
             flow: verbs,
-            route: Route::in_order(RouteId(0), attempts, order.ring_timeout.unwrap_or(config.ring_timeout)),
+            route: Route { id: RouteId(0), rounds },
             max_duration: longest(order.max_duration, config, &account),
             silence_timeout: Some(config.silence_timeout),
             hold_after_flow: false,
@@ -313,43 +322,85 @@ fn policy(app: &App, account: &Account, trunks: &[TrunkRow]) -> Policy {
 }
 
 /// How long the call may last: what was asked for, within what the account may.
-fn longest(asked: Option<Duration>, config: &Config, account: &Account) -> Duration {
+pub(crate) fn longest(asked: Option<Duration>, config: &Config, account: &Account) -> Duration {
     let asked = asked.unwrap_or(config.max_duration);
     account.max_duration_s.map_or(asked, |most| asked.min(Duration::from_secs(most.into())))
 }
 
-fn destination(to: &str) -> Result<Destination, Refused> {
-    Destination::parse(to.trim(), |_| false).map_err(|error| match error {
+/// What somebody wants to call. `directory` knows the account's users and groups.
+fn destination(directory: &Directory, account: i64, to: &str) -> Result<Destination, Refused> {
+    let is_user = |name: &str| {
+        directory.user(account, name).is_some() || directory.group_named(account, name).is_some()
+    };
+    Destination::parse(to.trim(), is_user).map_err(|error| match error {
         // As where the policy refuses one.
         NumberError::Emergency => Refused::new(403, error.code(), error.to_string()),
         _ => Refused::bad(error.code(), error.to_string()),
     })
 }
 
-/// The attempts, one for each address of a trunk, and how to reach each. A trunk that is only to step in is left out if
-/// it cannot take the call.
-async fn dial_all(
+/// Who is shown as the caller.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shows {
+    /// A number; none: a trunk's own.
+    pub(crate) number: Option<String>,
+    /// What phones of ours are shown in its place: a user's name.
+    pub(crate) name: Option<String>,
+    /// The name beside it, for phones of ours.
+    pub(crate) display: Option<String>,
+    /// Whether the caller withholds both.
+    pub(crate) withheld: bool,
+}
+
+/// The ways to somebody, and how to go each.
+pub(crate) struct Ways {
+    pub(crate) rounds: Vec<Round>,
+    pub(crate) dials: Vec<Dial>,
+}
+
+/// One round for each address of a trunk: a trunk that is only to step in is left out if it cannot take the call. The
+/// phones of a user ring at once.
+async fn ways(
     app: &App,
     call: Option<Id>,
+    account: &Account,
+    caller: &Shows,
     attempts: Vec<call::Attempt>,
     trunks: &[TrunkRow],
-) -> Result<(Vec<call::Attempt>, Vec<Dial>), Refused> {
-    let (mut placed, mut dials) = (Vec::with_capacity(attempts.len()), Vec::with_capacity(attempts.len()));
+    ring_timeout: Duration,
+) -> Result<Ways, Refused> {
+    let mut ways = Ways { rounds: Vec::new(), dials: Vec::new() };
     for attempt in attempts {
+        if attempt.kind == AttemptKind::User {
+            let found = phones::named(app, account, caller, &attempt.destination);
+            if found.is_empty() {
+                let message = format!("No phone of {} is registered.", attempt.destination);
+                return Err(Refused::new(409, "user_not_registered", message)
+                    .hint("Register one, or see /v1/registrations."));
+            }
+            for (dials, timeout) in found {
+                let attempts = vec![attempt.clone(); dials.len()];
+                let ring_timeout = timeout.unwrap_or(ring_timeout);
+                ways.rounds.push(Round { attempts, ring_timeout, then: Then::Always });
+                ways.dials.extend(dials);
+            }
+            continue;
+        }
         let found = match dial(app, call, &attempt, trunks).await {
             Ok(found) => found,
-            Err(refused) if placed.is_empty() => return Err(refused),
+            Err(refused) if ways.dials.is_empty() => return Err(refused),
             Err(refused) => {
                 tracing::info!(trunk = attempt.trunk, reason = refused.message, "a trunk cannot step in");
                 continue;
             }
         };
         for dial in found {
-            placed.push(attempt.clone());
-            dials.push(dial);
+            let attempts = vec![attempt.clone()];
+            ways.rounds.push(Round { attempts, ring_timeout, then: Then::IfUnrung });
+            ways.dials.push(dial);
         }
     }
-    Ok((placed, dials))
+    Ok(ways)
 }
 
 /// `call` is whom a simulated callee tells what it heard.
@@ -370,7 +421,8 @@ async fn dial(
             }
         }
         AttemptKind::Direct => direct(app, attempt).await,
-        AttemptKind::User => Err(Refused::bad("user_not_registered", "No phone of this user is registered.")),
+        // Whoever asks for phones asks `phones`.
+        AttemptKind::User => Ok(Vec::new()),
     }
 }
 
@@ -404,6 +456,7 @@ fn simulated(app: &App, call: Option<Id>, attempt: &call::Attempt, row: &TrunkRo
         trunk: Some((row.id, row.name.clone())),
         settings: row.settings.clone(),
         simulated: call.is_some(),
+        phone: None,
     })
 }
 
@@ -435,6 +488,7 @@ async fn over_trunk(app: &App, attempt: &call::Attempt, row: &TrunkRow) -> Resul
         trunk: Some((row.id, row.name.clone())),
         settings: row.settings.clone(),
         simulated: false,
+        phone: None,
     };
     Ok(targets.into_iter().map(dial).collect())
 }
@@ -471,6 +525,7 @@ async fn direct(app: &App, attempt: &call::Attempt) -> Result<Vec<Dial>, Refused
         trunk: None,
         settings: TrunkSettings::default(),
         simulated: false,
+        phone: None,
     };
     Ok(targets.into_iter().map(dial).collect())
 }

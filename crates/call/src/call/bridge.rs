@@ -20,6 +20,8 @@ pub(super) struct Bridge {
     pub(super) longest: Duration,
     /// What the first leg hears while the other one rings.
     pub(super) ringback: Option<ClipId>,
+    /// Whether the call ends with it once somebody has answered.
+    is_final: bool,
     /// The ringback that is being played.
     playing: Option<u32>,
     /// Whether it was told that somebody rings.
@@ -57,6 +59,7 @@ impl Call {
                 self.phase = Phase::Bridging(Box::new(Bridge {
                     stage: Stage::Hunting(hunt),
                     longest: dial.max_duration,
+                    is_final: dial.is_final,
                     ringback: dial.ringback,
                     playing: None,
                     rang: false,
@@ -274,7 +277,8 @@ impl Call {
         let has_talked = matches!(&self.phase, Phase::Bridging(bridge) if bridge.has_talked());
         self.out.progress(Progress::Dialed { state, cause: cause.clone() });
         let is_last = self.inserted.is_empty() && self.flow.is_empty() && !self.hold_after_flow;
-        if has_talked && is_last && self.is_inbound && self.first.is_answered {
+        let is_final = matches!(&self.phase, Phase::Bridging(bridge) if bridge.is_final);
+        if has_talked && (is_final || (is_last && self.is_inbound)) && self.first.is_answered {
             self.phase = Phase::Connecting;
             return self.hang_up(state, cause, now);
         }

@@ -177,7 +177,6 @@ impl Hunt {
     /// Places the attempts of the next round that has any; whether there is one.
     fn place(&mut self, out: &mut Outputs, now: Instant) -> bool {
         let of = self.route.attempts();
-        let mut before = self.route.rounds.iter().take(self.round).map(|round| round.attempts.len()).sum();
         let Some(round) = self.route.rounds.iter().skip(self.round).find(|round| {
             let is_empty = round.attempts.is_empty();
             self.round += usize::from(is_empty);
@@ -185,22 +184,22 @@ impl Hunt {
         }) else {
             return false;
         };
-        let attempts = round.attempts.iter().take(MOST_AT_ONCE);
-        self.is_forked = attempts.len() > 1;
+        let before = self.route.rounds.iter().take(self.round).map(|round| round.attempts.len()).sum();
+        let attempts = (before..).zip(round.attempts.iter().take(MOST_AT_ONCE));
+        self.is_forked = round.attempts.len() > 1;
         self.is_unrung = true;
         if self.is_forked {
-            out.progress(Progress::Forked { legs: attempts.len() });
+            out.progress(Progress::Forked { legs: round.attempts.len().min(MOST_AT_ONCE) });
         }
-        for attempt in attempts {
+        for (index, attempt) in attempts {
             let n = out.leg();
             let until = now.checked_add(round.ring_timeout);
-            let fresh = Try { n, attempt: before, until, heard: false, rang: false, media_ready: false };
+            let fresh = Try { n, attempt: index, until, heard: false, rang: false, media_ready: false };
             self.tries.push(fresh);
-            self.attempt = before;
-            before += 1;
+            self.attempt = index;
             let trunk = attempt.trunk.clone();
-            out.progress(Progress::Attempt { leg: self.leg, n: before, of, trunk });
-            out.push(Output::Dial { n, leg: self.leg, route: self.route.id, attempt: self.attempt });
+            out.progress(Progress::Attempt { leg: self.leg, n: index + 1, of, trunk });
+            out.push(Output::Dial { n, leg: self.leg, route: self.route.id, attempt: index });
         }
         true
     }

@@ -15,6 +15,7 @@ mod tests;
 mod tls;
 pub(crate) mod web;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -93,6 +94,8 @@ pub struct Endpoint {
     first_token: usize,
     buffer: Vec<u8>,
     backlog: bool,
+    /// Connections that were up and are over.
+    closed: VecDeque<Path>,
 }
 
 impl Endpoint {
@@ -150,6 +153,7 @@ impl Endpoint {
             first_token,
             buffer: vec![0; 65_536],
             backlog: false,
+            closed: VecDeque::new(),
         })
     }
 
@@ -209,6 +213,11 @@ impl Endpoint {
         let server_name = words.next().map(Into::into);
         let peer = self.peer(&Target { transport, remote, server_name })?;
         Ok(Path { transport, local, remote, peer })
+    }
+
+    /// A connection that was up and is over.
+    pub fn poll_closed(&mut self) -> Option<Path> {
+        self.closed.pop_front()
     }
 
     /// The protocol core, for its verbs and figures.
@@ -393,6 +402,9 @@ impl Endpoint {
                 Heard::Failed(path, reason) => Input::SendFailed { path: *path, reason },
             };
             self.sip.handle_input(input, now);
+            if let Heard::Closed(path) = heard {
+                self.closed.push_back(path);
+            }
         }
     }
 }

@@ -109,6 +109,7 @@ impl Renderer<'_> {
             ),
             max_duration: seconds(dial.max_duration_s, self.longest),
             ringback: dial.ringback.then(|| self.keep(media::tone::tones("", Tone::Ringback))),
+            is_final: false,
         }))
     }
 }

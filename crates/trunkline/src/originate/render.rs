@@ -6,25 +6,16 @@ use std::time::Duration;
 use call::{ClipId, Destination, Route, RouteId, Verb};
 use media::{Clip, Tone};
 
-use super::{Order, caller_id, destination, dial_all, longest, plan};
+use super::{Shows, caller_id, destination, longest, plan, ways};
 use crate::app::App;
 use crate::flow::{Dial, Gather, Prompt, Step};
 use crate::refused::Refused;
 use crate::store::{Account, TrunkRow};
 use crate::switch;
 
-/// A flow as the switch takes it.
-pub(super) struct Rendered {
-    pub(super) verbs: Vec<Verb>,
-    pub(super) clips: Vec<Clip>,
-    /// How to reach the attempts of each second leg.
-    pub(super) routes: Vec<Vec<switch::Dial>>,
-    pub(super) shown: Shown,
-}
-
 /// What the call's record shows of its flow.
 #[derive(Default)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     file: Option<String>,
     pub(super) text: Option<String>,
 }
@@ -36,35 +27,40 @@ impl Shown {
     }
 }
 
-/// Renders the flow of an order; `from` is the caller ID that was asked for.
-pub(super) async fn render(
-    app: &App,
-    account: &Account,
-    order: &Order,
-    from: Option<&str>,
-    trunks: &[TrunkRow],
-) -> Result<Rendered, Refused> {
-    let (clips, routes, shown) = (Vec::new(), Vec::new(), Shown::default());
-    let mut renderer = Renderer { app, account, order, from, trunks, clips, routes, shown, ringback: None };
-    let verbs = renderer.steps(&order.flow).await?;
-    let Renderer { clips, routes, shown, .. } = renderer;
-    Ok(Rendered { verbs, clips, routes, shown })
-}
-
-struct Renderer<'a> {
+/// Makes flows ready; what it gathers is handed to the switch with the verbs.
+pub(crate) struct Renderer<'a> {
     app: &'a App,
     account: &'a Account,
-    order: &'a Order,
-    from: Option<&'a str>,
     trunks: &'a [TrunkRow],
-    clips: Vec<Clip>,
-    routes: Vec<Vec<switch::Dial>>,
-    shown: Shown,
+    caller: Shows,
+    trunk: Option<&'a str>,
+    hears: &'a str,
+    pub(crate) clips: Vec<Clip>,
+    /// How to reach the attempts of each second leg.
+    pub(crate) routes: Vec<Vec<switch::Dial>>,
+    pub(crate) shown: Shown,
     ringback: Option<ClipId>,
 }
 
+impl<'a> Renderer<'a> {
+    /// Second legs show `caller` and go over `trunk` unless they say otherwise; whoever waits for them is in the country
+    /// of the number `hears`.
+    pub(crate) fn new(
+        app: &'a App,
+        account: &'a Account,
+        trunks: &'a [TrunkRow],
+        caller: Shows,
+        trunk: Option<&'a str>,
+        hears: &'a str,
+    ) -> Self {
+        let (clips, routes, shown) = (Vec::new(), Vec::new(), Shown::default());
+        Self { app, account, trunks, caller, trunk, hears, clips, routes, shown, ringback: None }
+    }
+}
+
 impl Renderer<'_> {
-    async fn steps(&mut self, steps: &[Step]) -> Result<Vec<Verb>, Refused> {
+    /// What the steps of a flow become.
+    pub(crate) async fn steps(&mut self, steps: &[Step]) -> Result<Vec<Verb>, Refused> {
         let mut verbs = Vec::with_capacity(steps.len());
         for step in steps {
             verbs.push(match step {
@@ -75,7 +71,7 @@ impl Renderer<'_> {
                 // Boxed, for branches have steps of their own.
                 Step::Gather(gather) => Box::pin(self.gather(gather)).await?,
                 Step::Record(record) => Verb::Record(record.rules()),
-                Step::Dial(dial) => self.dial(dial).await?,
+                Step::Dial(dial) => Verb::Dial(Box::new(self.dial(dial).await?)),
                 Step::Hangup {} => Verb::Hangup,
             });
         }
@@ -122,27 +118,28 @@ impl Renderer<'_> {
     }
 
     /// A second leg goes through the same checks as the first one, before anybody is dialled.
-    async fn dial(&mut self, dial: &Dial) -> Result<Verb, Refused> {
-        let to = destination(&dial.to)?;
+    pub(crate) async fn dial(&mut self, dial: &Dial) -> Result<call::Dial, Refused> {
+        let to = destination(self.app.store.directory(), self.account.id, &dial.to)?;
         let own = dial.from.as_deref().map(caller_id).transpose()?;
-        let from = own.as_deref().or(self.from);
-        let trunk = dial.trunk.as_deref().or(self.order.trunk.as_deref());
-        let attempts = plan(self.app, self.account, trunk, &to, from, self.trunks)?;
-        let (attempts, dials) = dial_all(self.app, None, attempts, self.trunks).await?;
-        self.routes.push(dials);
+        let caller = match own {
+            Some(number) => Shows { number: Some(number), ..Shows::default() },
+            None => self.caller.clone(),
+        };
+        let trunk = dial.trunk.as_deref().or(self.trunk);
+        let attempts = plan(self.app, self.account, trunk, &to, caller.number.as_deref(), self.trunks)?;
         let config = &self.app.config;
         let seconds = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        Ok(Verb::Dial(Box::new(call::Dial {
+        let ring_timeout = seconds(dial.ring_timeout_s).unwrap_or(config.ring_timeout);
+        let found = ways(self.app, None, self.account, &caller, attempts, self.trunks, ring_timeout).await?;
+        self.routes.push(found.dials);
+        Ok(call::Dial {
             to: dial.to.trim().to_owned(),
             // Route 0 is the call's own.
-            route: Route::in_order(
-                RouteId(self.routes.len() as u32),
-                attempts,
-                seconds(dial.ring_timeout_s).unwrap_or(config.ring_timeout),
-            ),
+            route: Route { id: RouteId(self.routes.len() as u32), rounds: found.rounds },
             max_duration: longest(seconds(dial.max_duration_s), config, self.account),
             ringback: dial.ringback.then(|| self.ringback()),
-        })))
+            is_final: false,
+        })
     }
 
     /// One turn of the ringing tone, made once for all of the flow's second legs.
@@ -151,7 +148,7 @@ impl Renderer<'_> {
             return clip;
         }
         let own = || self.account.region.clone().or_else(|| self.app.config.region.clone());
-        let clip = self.keep(ringback(&self.order.to, own()));
+        let clip = self.keep(ringback(self.hears, own()));
         self.ringback = Some(clip);
         clip
     }
@@ -159,7 +156,7 @@ impl Renderer<'_> {
 
 /// One turn of the ringing tone of the country that `hears` is called in; of a SIP address's, that of `region`.
 fn ringback(hears: &str, region: Option<String>) -> Clip {
-    let country = match destination(hears) {
+    let country = match Destination::parse(hears, |_| false) {
         Ok(Destination::Pstn(number)) => number.region(region.as_deref()),
         _ => region,
     };

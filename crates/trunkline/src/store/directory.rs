@@ -198,6 +198,11 @@ impl Directory {
         self.memory().account(account).map(|account| account.realm.clone())
     }
 
+    /// The country by which an account's national numbers are read.
+    pub fn region(&self, account: i64) -> Option<String> {
+        self.memory().account(account)?.region.clone()
+    }
+
     /// The accounts whose users' HA1s bind this realm, by id.
     pub fn accounts_of_realm(&self, realm: &str) -> Vec<i64> {
         self.memory().accounts_of_realm(realm).to_vec()
@@ -238,6 +243,11 @@ impl Directory {
         let tables = self.read();
         let rows = tables.users.range((Bound::Included((account, Id::NIL)), end));
         rows.rev().take(limit).map(|(_, row)| row.clone()).collect()
+    }
+
+    /// The account of each user, by what `key` makes of its id.
+    pub fn owners(&self, key: fn(Id) -> u64) -> HashMap<u64, i64> {
+        self.read().users.keys().map(|(account, id)| (key(*id), *account)).collect()
     }
 
     /// How many users an account has.
@@ -305,6 +315,11 @@ impl Directory {
                 && accounts.binary_search(&trunk.account).is_ok()
         };
         memory.inbound().iter().filter(fits).cloned().collect()
+    }
+
+    /// An enabled trunk of whatever account, by id.
+    pub fn trunk(&self, id: Id) -> Option<TrunkRow> {
+        self.memory().trunk(id).filter(|trunk| trunk.enabled).cloned()
     }
 
     /// The enabled trunks that call in over TLS with a certificate for this name, in any case.

@@ -71,6 +71,12 @@ impl Snapshot {
     }
 
     /// The enabled trunks that call in.
+    /// A trunk of whatever account.
+    pub(super) fn trunk(&self, id: crate::id::Id) -> Option<&TrunkRow> {
+        self.trunks.values().flatten().find(|trunk| trunk.id == id)
+    }
+
+    /// The trunks that call in.
     pub(super) fn inbound(&self) -> &[Arc<TrunkRow>] {
         &self.inbound
     }

@@ -17,6 +17,7 @@ use super::outbox::Outbox;
 use super::snapshot::Snapshot;
 use super::{CallEvent, CallRow, Store, StoreError};
 use crate::id::Id;
+use crate::refused::Refused;
 
 /// Writes that may wait; what the call loop has beyond waits there.
 pub(crate) const QUEUE: usize = 8192;
@@ -223,6 +224,23 @@ impl Store {
             Ok(Err(_)) => Err(StoreError::Write("the writer has stopped".into())),
             Err(_) => Err(StoreError::Behind),
         }
+    }
+
+    /// Stores a call that came in, without waiting: who calls is to hear at once.
+    ///
+    /// # Errors
+    /// The database is away, or so far behind that new calls are refused.
+    pub fn record_call(&self, row: CallRow, first: CallEvent) -> Result<(), Refused> {
+        let behind = |code, message: &str| Refused::new(503, code, message).retry_after(5);
+        if self.0.health.is_failing() {
+            return Err(behind("store_unavailable", "The database is away."));
+        }
+        if self.0.queue.capacity() <= KEPT_FREE {
+            return Err(behind("store_behind", "The database cannot keep up."));
+        }
+        let (done, _) = oneshot::channel();
+        let job = Job::Create { row: Box::new(row), first, once: None, done };
+        self.0.queue.try_send(job).map_err(|_| behind("store_behind", "The database cannot keep up."))
     }
 
     /// Hands a write to the writer without ever waiting; writes keep their order.

@@ -66,7 +66,11 @@ impl Loop {
         let target = dial.target.clone().map_err(|why| unsent(call::FailureKind::Dns(why), ""))?;
         let transport =
             |error: &dyn std::fmt::Display| unsent(call::FailureKind::Transport, &error.to_string());
-        let path = parts.endpoint.path(&target).map_err(|e| transport(&e))?;
+        let path = match dial.phone {
+            Some((path, _)) => path,
+            None => parts.endpoint.path(&target).map_err(|e| transport(&e))?,
+        };
+        let phone = dial.phone.map(|(_, user)| user);
         let local = path.local.ip();
         let (id, local) = open(parts, entry, local, &dial.settings)
             .map_err(|why| unsent(call::FailureKind::Media(why), ""))?;
@@ -79,10 +83,12 @@ impl Loop {
             credentials: dial.credentials.clone(),
             session_timer: dial.settings.timer(),
             reliable: dial.settings.reliable(),
+            guarded: phone.is_some(),
             ..sip::Invite::new(path, dial.request_uri.as_str(), dial.from_uri.as_str(), dial.to_uri.as_str())
         };
         if let Some(leg) = entry.leg_mut(at) {
             leg.media = Some(Line { id, local, negotiated: None, offered_late: false });
+            leg.user = phone;
         }
         self.by_media.insert(id, at);
         parts.endpoint.sip().invite(invite, now).map_err(|e| transport(&e))

@@ -75,6 +75,8 @@ pub(super) struct Leg {
     pub(super) early: Vec<u8>,
     /// Of a leg that came in.
     pub(super) incoming: Option<Box<Incoming>>,
+    /// Whose phone it is.
+    pub(super) user: Option<Id>,
 }
 
 impl Leg {
@@ -90,6 +92,7 @@ impl Leg {
             media: None,
             early: Vec::new(),
             incoming: None,
+            user: None,
         }
     }
 }

@@ -11,10 +11,10 @@ use super::dialing::open;
 use super::entry::{Incoming, Leg, LegKey, Line};
 use super::legs::reason;
 use super::run::Loop;
+use crate::id::Id;
 use crate::trunk::TrunkSettings;
 
 /// A leg that has come in, by whoever that was found to be.
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody is known who may call yet"))]
 pub(super) struct Arrival {
     /// The leg.
     pub(super) leg: LegId,
@@ -24,20 +24,21 @@ pub(super) struct Arrival {
     pub(super) offer: Vec<u8>,
     /// How the caller's side wants to be spoken to.
     pub(super) settings: TrunkSettings,
+    /// Whose phone it is.
+    pub(super) user: Option<Id>,
 }
 
 impl Loop {
     /// Takes in a call that somebody places to us; in the store it stands already, with its first event. The route of
     /// `place.spec` is empty, and so is route 0 of `place.routes`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody is known who may call yet"))]
     pub(super) fn arrive(&mut self, arrival: Arrival, place: Place, now: Instant) {
         let key = self.enter(place, Call::inbound, None, now);
         let at = LegKey { call: key, n: 0 };
-        let Arrival { leg: sip, path, offer, settings } = arrival;
+        let Arrival { leg: sip, path, offer, settings, user } = arrival;
         let incoming = Incoming { offer, answer: Vec::new(), local: path.local.ip(), settings };
         if let Some(entry) = self.calls.get_mut(key) {
             let mut leg = Leg::new(at.n, call::Leg::First, 0, 0);
-            (leg.sip, leg.incoming) = (Some(sip), Some(Box::new(incoming)));
+            (leg.sip, leg.incoming, leg.user) = (Some(sip), Some(Box::new(incoming)), user);
             entry.legs.push(leg);
         }
         self.by_leg.insert(sip, at);

@@ -7,7 +7,6 @@ use media::sdp::{self, Negotiated};
 use serde_json::json;
 use sip::LegId;
 
-use super::Answer;
 use super::entry::{LegKey, Line};
 use super::run::Loop;
 use crate::store::{OWN, Write};
@@ -16,19 +15,10 @@ use crate::time::now_ms;
 impl Loop {
     pub(super) fn sip_event(&mut self, event: sip::Event, now: Instant) {
         let leg = match &event {
-            sip::Event::Incoming { leg, .. } => {
-                // No number leads anywhere yet: refused quietly, as an unknown number.
-                let _ = self.parts.endpoint.sip().reject(*leg, 404, &[], now);
-                return;
-            }
-            sip::Event::Request { .. } | sip::Event::Stranger { .. } => return,
-            sip::Event::Response { .. } => {
-                if let sip::Event::Response { id, result, trouble } = event
-                    && let Some(reply) = self.asked.remove(&id)
-                {
-                    let _ = reply.send(Answer { result, trouble });
-                }
-                return;
+            // Calls are let in by `request`.
+            sip::Event::Incoming { .. } => return,
+            sip::Event::Request { .. } | sip::Event::Stranger { .. } | sip::Event::Response { .. } => {
+                return self.outside(event, now);
             }
             sip::Event::Ringing { leg, .. }
             | sip::Event::Answered { leg, .. }
@@ -46,8 +36,11 @@ impl Loop {
         };
         let Some(&at) = self.by_leg.get(&leg) else {
             // Its call has given up on it: whatever still comes alive is ended.
-            if matches!(event, sip::Event::Answered { .. }) {
-                self.parts.endpoint.sip().hang_up(leg, None, now);
+            match event {
+                sip::Event::Answered { .. } => self.parts.endpoint.sip().hang_up(leg, None, now),
+                // The caller gave up before it was known what happens to the call.
+                sip::Event::Ended { .. } => drop(self.waiting.remove(&leg)),
+                _ => {}
             }
             return;
         };
@@ -91,6 +84,18 @@ impl Loop {
         }
     }
 
+    /// What is not about a leg.
+    fn outside(&mut self, event: sip::Event, now: Instant) {
+        match event {
+            sip::Event::Request { asking, request, path } => self.request(asking, &request, path, now),
+            sip::Event::Stranger { asking, leg, request, path } => {
+                self.stranger(asking, leg, &request, path, now);
+            }
+            sip::Event::Response { id, result, trouble } => self.responded(id, result, trouble),
+            _ => {}
+        }
+    }
+
     /// Lets other targets go first for a while, where this one is out of service (RFC 3263 section 4.3).
     fn note_failure(&self, at: LegKey, failure: &sip::Failure) {
         let is_out = match failure.kind {
@@ -100,7 +105,8 @@ impl Loop {
             sip::FailureKind::Canceled => false,
         };
         let dial = self.calls.get(at.call).and_then(|entry| entry.dial(at));
-        if let Some(Ok(target)) = dial.map(|dial| &dial.target).filter(|_| is_out) {
+        let dial = dial.filter(|dial| is_out && dial.phone.is_none());
+        if let Some(Ok(target)) = dial.map(|dial| &dial.target) {
             self.parts.resolver.failed(target);
         }
     }

@@ -11,6 +11,7 @@ mod entry;
 mod inbound;
 mod legs;
 mod live;
+mod requests;
 mod run;
 mod saved;
 mod sound;
@@ -21,7 +22,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -40,12 +41,17 @@ pub(crate) use legs::{is_held, leg_end, leg_failure, q850, reason};
 
 use admission::{Admission, stopping};
 
+use crate::callers::{Callers, Registrars};
 use crate::dns::Resolver;
 use crate::endpoint::{Doors, Endpoint, Listen, Trust, Upgraded};
 use crate::id::Id;
+use crate::receive::Arrival;
 use crate::refused::Refused;
+use crate::registrar::{Registrar, user_key};
 use crate::rtp::{self, Heard, Media};
+use crate::store::bindings::Bindings;
 use crate::store::{SavedLeg, Store};
+use crate::time::now_ms;
 use crate::trunk::TrunkSettings;
 
 /// Commands waiting for the loop; beyond, new calls are refused.
@@ -97,6 +103,8 @@ pub struct Dial {
     pub settings: TrunkSettings,
     /// Whether the callee is simulated and will report what it heard.
     pub simulated: bool,
+    /// Where it is a phone of ours: over which flow it is reached, and whose it is.
+    pub phone: Option<(sip::Path, Id)>,
 }
 
 impl Dial {
@@ -176,6 +184,7 @@ pub(crate) enum Command {
     Limit(Id, call::Limits),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
+    Received(sip::LegId, Box<Result<Place, Refused>>),
     AdoptWeb(Upgraded),
     HangUpAll,
     Exit,
@@ -190,6 +199,7 @@ pub struct Switch {
     admission: Arc<Admission>,
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
+    registrar: Registrar,
 }
 
 #[derive(Default)]
@@ -198,6 +208,19 @@ pub(crate) struct Shared {
     legs: AtomicUsize,
     transactions: AtomicUsize,
     loads: Mutex<HashMap<Id, Load>>,
+    receive: OnceLock<Receive>,
+}
+
+/// Says what happens to a call that came in: at once, or later by [`Switch::received`].
+pub type Receive = Box<dyn Fn(Arrival) -> Option<Result<Place, Refused>> + Send + Sync>;
+
+impl Shared {
+    fn receive(&self, arrival: Arrival) -> Option<Result<Place, Refused>> {
+        match self.receive.get() {
+            Some(receive) => receive(arrival),
+            None => Some(Err(stopping())),
+        }
+    }
 }
 
 /// What the loop needs besides its sockets.
@@ -220,6 +243,12 @@ pub struct Setup {
     pub recordings: PathBuf,
     /// Legs that a crash left open on the other side: to be ended.
     pub saved: Vec<SavedLeg>,
+    /// The file that registrations are kept in.
+    pub bindings: PathBuf,
+    /// Where the trunks' registrars are.
+    pub registrars: Arc<Registrars>,
+    /// The server's own SIP domain.
+    pub domain: String,
 }
 
 impl Switch {
@@ -232,6 +261,7 @@ impl Switch {
         let config = sip::Config {
             user_agent: concat!("trunkline/", env!("CARGO_PKG_VERSION")).into(),
             max_legs: setup.max_calls.saturating_mul(2).max(64),
+            asks: true,
             ..sip::Config::default()
         };
         let registry = poll.registry().try_clone()?;
@@ -240,9 +270,17 @@ impl Switch {
         let (address, tls_address) = (endpoint.address(), endpoint.tls_address());
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
+        let (bindings, kept) = Bindings::open(&setup.bindings, now_ms(), waker.clone())?;
+        let directory = setup.store.directory().clone();
+        let owners = directory.owners(user_key);
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        let rolls = key.iter().fold(0, |rolls: u64, byte| rolls << 8 ^ rolls >> 56 ^ u64::from(*byte));
+        let registrar = Registrar::new(rolls, kept, |user| owners.get(&user).copied(), Instant::now());
+        let callers = Callers::new(directory, setup.registrars, key, setup.domain);
         let shared = Arc::new(Shared::default());
         let admission = Admission::new(setup.max_calls);
-        let mut looped = run::Loop::new(run::Parts {
+        let parts = run::Parts {
             poll,
             endpoint,
             commands: receiver,
@@ -254,13 +292,14 @@ impl Switch {
             shared: shared.clone(),
             admission: admission.clone(),
             recordings: setup.recordings,
-        });
+        };
+        let mut looped = run::Loop::new(parts, callers, registrar.clone(), bindings);
         looped.end_saved(setup.saved, Instant::now());
         let thread = std::thread::Builder::new().name("switch".into()).spawn(move || {
             crate::threads::go_first();
             looped.run();
         })?;
-        Ok((Self { commands, waker, shared, admission, address, tls_address }, thread))
+        Ok((Self { commands, waker, shared, admission, address, tls_address, registrar }, thread))
     }
 
     /// Where SIP listens.
@@ -294,6 +333,22 @@ impl Switch {
     pub async fn hang_up(&self, call: Id) -> bool {
         let (reply, done) = oneshot::channel();
         self.send(Command::HangUp(call, reply)).is_ok() && done.await.unwrap_or(false)
+    }
+
+    /// From now on `receive` says what happens to calls that come in; until then they are refused.
+    pub fn on_arrival(&self, receive: Receive) {
+        let _ = self.shared.receive.set(receive);
+    }
+
+    /// What happens to a call that came in, where it could not be said at once.
+    pub fn received(&self, leg: sip::LegId, place: Result<Place, Refused>) {
+        // The loop is stopping, or has thousands of orders waiting: the caller gives up.
+        let _ = self.send(Command::Received(leg, Box::new(place)));
+    }
+
+    /// Who is registered.
+    pub fn registrar(&self) -> &Registrar {
+        &self.registrar
     }
 
     /// Does something on a call that is up; refused with 409 where the call is not in a state for it.

@@ -18,13 +18,17 @@ use tokio::sync::oneshot;
 use super::admission::{Admission, Lag};
 use super::describe::describe;
 use super::entry::{Clips, Entry, LegKey};
+use super::requests::{Registering, Waiting};
 use super::turns::Turns;
 use super::{Answer, Command, Place, Placed, Shared};
+use crate::callers::Callers;
 use crate::dns::Resolver;
 use crate::endpoint::Endpoint;
 use crate::id::Id;
 use crate::refused::Refused;
+use crate::registrar::Registrar;
 use crate::rtp::{self, Media, MediaId};
+use crate::store::bindings::Bindings;
 use crate::store::{Store, Write};
 use crate::timers::Timers;
 
@@ -60,13 +64,28 @@ pub(super) struct Loop {
     pub(super) restored: HashMap<String, Id>,
     /// Requests outside calls that have no final response yet; as many as there may be transactions.
     pub(super) asked: HashMap<sip::RequestId, oneshot::Sender<Answer>>,
+    pub(super) callers: Callers,
+    pub(super) registrar: Registrar,
+    pub(super) bindings: Bindings,
+    /// Registrations that are answered once they are on disk.
+    pub(super) registering: VecDeque<Registering>,
+    /// Pings on their way: whose, and for which binding.
+    pub(super) pinged: HashMap<sip::RequestId, (u64, u64)>,
+    /// Calls that came in, until it is known what happens to them.
+    pub(super) waiting: HashMap<LegId, Waiting>,
     lag: Lag,
     exit: bool,
 }
 
 impl Loop {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Parts, callers: Callers, registrar: Registrar, bindings: Bindings) -> Self {
         Self {
+            callers,
+            registrar,
+            bindings,
+            registering: VecDeque::new(),
+            pinged: HashMap::new(),
+            waiting: HashMap::new(),
             lag: Lag::new(parts.admission.clone()),
             parts,
             calls: Slab::new(),
@@ -104,6 +123,11 @@ impl Loop {
             }
             self.parts.endpoint.handle_timeout(now);
             self.pump(now);
+            while let Some(path) = self.parts.endpoint.poll_closed() {
+                self.registrar.lost(path);
+            }
+            self.answer_registered();
+            self.keep_registrations(now);
             while let Ok(event) = self.parts.media_events.try_recv() {
                 self.media_event(event, now);
             }
@@ -132,7 +156,13 @@ impl Loop {
             return Some(Duration::ZERO);
         }
         let unwritten = (!self.unwritten.is_empty()).then(|| now + Duration::from_millis(5));
-        let wake = [self.timers.next(), self.turns.next(), self.parts.endpoint.poll_timeout(), unwritten];
+        let wake = [
+            self.timers.next(),
+            self.turns.next(),
+            self.parts.endpoint.poll_timeout(),
+            self.registrar.poll_timeout(),
+            unwritten,
+        ];
         wake.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
@@ -177,6 +207,7 @@ impl Loop {
             Command::Path(target, reply) => {
                 let _ = reply.send(self.parts.endpoint.path(&target));
             }
+            Command::Received(leg, place) => self.received(leg, *place, now),
             Command::Ask(request, reply) => self.ask(*request, reply, now),
             Command::AdoptWeb(upgraded) => {
                 if let Err(error) = self.parts.endpoint.adopt_web(upgraded, now) {

@@ -13,10 +13,13 @@ use super::admission::Admission;
 use super::inbound::Arrival;
 use super::run::{Loop, Parts};
 use super::{Dial, Place, SIP, Shared, Target, WAKER};
+use crate::callers::Callers;
 use crate::dns::Resolver;
 use crate::endpoint::{Endpoint, Listen, Trust};
 use crate::id::Id;
+use crate::registrar::Registrar;
 use crate::rtp::{self, Media};
+use crate::store::bindings::Bindings;
 use crate::store::{MasterKey, Store};
 use crate::trunk::TrunkSettings;
 
@@ -43,23 +46,32 @@ impl House {
         let registry = poll.registry().try_clone().unwrap();
         let endpoint =
             Endpoint::bind(listen, sip::Config::default(), Trust::none(), [7; 32], registry, SIP).unwrap();
-        let (sink, media_events) = rtp::Sink::new(waker);
+        let (sink, media_events) = rtp::Sink::new(waker.clone());
         let admission = Admission::new(10);
+        let (bindings, kept) = Bindings::open(&folder.path().join("bindings.db"), 0, waker).unwrap();
+        let registrar = Registrar::new(1, kept, |_| None, Instant::now());
+        let callers =
+            Callers::new(store.directory().clone(), Default::default(), [1; 32], "localhost".into());
         Self {
             address: endpoint.address(),
-            looped: Loop::new(Parts {
-                poll,
-                endpoint,
-                commands: bounded(1).1,
-                media: Media::start(loopback.ip(), 30_000..=40_000, 1).unwrap(),
-                sink,
-                media_events,
-                store,
-                resolver: Resolver::new(&[], loopback.ip()).unwrap(),
-                shared: Arc::new(Shared::default()),
-                admission: admission.clone(),
-                recordings: folder.path().to_owned(),
-            }),
+            looped: Loop::new(
+                Parts {
+                    poll,
+                    endpoint,
+                    commands: bounded(1).1,
+                    media: Media::start(loopback.ip(), 30_000..=40_000, 1).unwrap(),
+                    sink,
+                    media_events,
+                    store,
+                    resolver: Resolver::new(&[], loopback.ip()).unwrap(),
+                    shared: Arc::new(Shared::default()),
+                    admission: admission.clone(),
+                    recordings: folder.path().to_owned(),
+                },
+                callers,
+                registrar,
+                bindings,
+            ),
             admission,
             phones: (0..phones).map(|_| Phone::new()).collect(),
             _folder: folder,
@@ -71,11 +83,7 @@ impl House {
         let mut ready = Events::with_capacity(64);
         self.looped.parts.poll.poll(&mut ready, Some(Duration::from_millis(5))).unwrap();
         let now = Instant::now();
-        for event in &ready {
-            if self.looped.parts.endpoint.owns(event.token()) {
-                self.looped.parts.endpoint.handle_ready(event, now);
-            }
-        }
+        self.looped.parts.endpoint.read_on(now);
         self.looped.parts.endpoint.handle_timeout(now);
         while let Some(event) = self.looped.parts.endpoint.poll_event(now) {
             match event {
@@ -83,7 +91,7 @@ impl House {
                     let offer = request.body().to_vec();
                     let settings = TrunkSettings::default();
                     let place = self.place();
-                    self.looped.arrive(Arrival { leg, path, offer, settings }, place, now);
+                    self.looped.arrive(Arrival { leg, path, offer, settings, user: None }, place, now);
                 }
                 event => self.looped.sip_event(event, now),
             }
@@ -108,6 +116,7 @@ impl House {
             route: Route { id: RouteId(1), rounds: vec![round] },
             max_duration: Duration::from_secs(60),
             ringback: None,
+            is_final: false,
         }));
         Place {
             id: Id::new().unwrap(),
@@ -121,6 +130,10 @@ impl House {
                 .admit(1, &call::Quota::default(), Instant::now())
                 .unwrap_or_else(|_| panic!()),
         }
+    }
+
+    fn phones(&self) -> Vec<Phone> {
+        self.phones.iter().map(|phone| Phone(phone.0.try_clone().unwrap())).collect()
     }
 
     /// Turns until this phone has got a message that begins so, and returns it.
@@ -169,6 +182,7 @@ impl Phone {
             trunk: None,
             settings: TrunkSettings::default(),
             simulated: false,
+            phone: None,
         }
     }
 
@@ -189,8 +203,7 @@ impl Phone {
         let message = format!(
             "{method} sip:100@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bK{cseq}\r\nMax-Forwards: 70\r\n\
              From: <sip:caller@{us}>;tag=a\r\nTo: <sip:100@{to}>{tag}\r\nCall-ID: in@{us}\r\n\
-             CSeq: {cseq} {}\r\nContact: <sip:caller@{us}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
-            if method == "ACK" { "ACK" } else { method },
+             CSeq: {cseq} {method}\r\nContact: <sip:caller@{us}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
             body.len(),
         );
         self.0.send_to(message.as_bytes(), to).unwrap();
@@ -224,11 +237,8 @@ fn to_tag(response: &str) -> String {
 async fn a_call_that_comes_in_rings_all_phones_and_one_takes_it() {
     let mut house = House::build(2).await;
     let (caller, us) = (Phone::new(), house.address);
-    let (desk, mobile) = (house.phones.pop().unwrap(), house.phones.pop().unwrap());
-    house.phones = vec![desk, mobile];
+    let phones = house.phones();
     caller.call(us, "INVITE", 1, "", &caller.sdp());
-    let phones = std::mem::take(&mut house.phones);
-    house.phones = phones.iter().map(|phone| Phone(phone.0.try_clone().unwrap())).collect();
     let invites: Vec<String> = phones.iter().map(|phone| house.until(phone, "INVITE")).collect();
     for (phone, invite) in phones.iter().zip(&invites) {
         phone.respond(us, invite, "180 Ringing", "");
@@ -259,7 +269,7 @@ async fn a_call_that_comes_in_rings_all_phones_and_one_takes_it() {
 async fn a_caller_without_an_offer_gets_one_with_the_answer() {
     let mut house = House::build(1).await;
     let (caller, us) = (Phone::new(), house.address);
-    let phone = Phone(house.phones[0].0.try_clone().unwrap());
+    let phone = house.phones().remove(0);
     caller.call(us, "INVITE", 1, "", "");
     let invite = house.until(&phone, "INVITE");
     phone.respond(us, &invite, "183 Session Progress", &phone.sdp());
@@ -269,6 +279,7 @@ async fn a_caller_without_an_offer_gets_one_with_the_answer() {
     assert!(answer.contains("m=audio"), "{answer}");
     caller.call(us, "ACK", 1, &to_tag(&answer), &caller.sdp());
     house.until(&phone, "ACK");
+    // Once this is answered, what came before it has been read.
     phone.call(us, "OPTIONS", 9, "", "");
     house.until(&phone, "SIP/2.0 200");
     let entry = house.looped.calls.iter().next().unwrap().1;
@@ -279,7 +290,7 @@ async fn a_caller_without_an_offer_gets_one_with_the_answer() {
 async fn early_media_and_refusals_reach_the_caller() {
     let mut house = House::build(1).await;
     let (caller, us) = (Phone::new(), house.address);
-    let phone = Phone(house.phones[0].0.try_clone().unwrap());
+    let phone = house.phones().remove(0);
     caller.call(us, "INVITE", 1, "", &caller.sdp());
     let invite = house.until(&phone, "INVITE");
     phone.respond(us, &invite, "183 Session Progress", &phone.sdp());

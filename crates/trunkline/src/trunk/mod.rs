@@ -285,6 +285,13 @@ impl Default for SessionTimer {
 }
 
 impl TrunkSettings {
+    /// How phones of ours are spoken to. Over TLS they may encrypt.
+    pub fn for_phone(transport: sip::Transport) -> Self {
+        let srtp = if transport == sip::Transport::Tls { SrtpMode::Optional } else { SrtpMode::None };
+        let codecs = vec![CodecName::Pcmu, CodecName::Pcma, CodecName::G722, CodecName::Opus];
+        Self { codecs, srtp, ..Self::default() }
+    }
+
     /// Reads settings as JSON; the error names the key, what is wrong with it and what would do.
     pub fn parse(document: Value) -> Result<Self, String> {
         serde_path_to_error::deserialize(document).map_err(|error| {

@@ -122,6 +122,9 @@ async fn keep_registered(row: &TrunkRow, means: &Means, slot: &Slot, mut stopped
         }
         let status = status(&registration, Instant::now());
         let closed = *registration.state() == RegistrationState::Closed;
+        let is_up = matches!(registration.state(), RegistrationState::Registered { .. });
+        let at = ways.last.as_ref().filter(|_| is_up).map(|target| target.remote.ip());
+        means.registrars.set(row.id, at);
         slot.write(|known| known.registration = status);
         if closed {
             return;

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 pub use health::{Health, Reach};
 pub use probe::{Check, CheckName};
 
+use crate::callers::Registrars;
 use crate::dns::Resolver;
 use crate::endpoint::Trust;
 use crate::id::Id;
@@ -80,6 +81,8 @@ pub struct Means {
     pub resolver: Resolver,
     /// Says whom to believe over TLS.
     pub trust: Trust,
+    /// Told where trunks are registered.
+    pub registrars: Arc<Registrars>,
 }
 
 /// Keeps all trunks.

@@ -77,6 +77,7 @@ fn any_dial() -> impl Strategy<Value = Dial> {
         route,
         max_duration,
         ringback: Some(ClipId(3)),
+        is_final: false,
     })
 }
 
@@ -289,7 +290,7 @@ proptest! {
         is_strict in any::<bool>(),
         hold_after_flow in any::<bool>(),
     ) {
-        let first = Dial { to: "them".to_owned(), route: route.clone(), max_duration: Duration::MAX, ringback: None };
+        let first = Dial { to: "them".to_owned(), route: route.clone(), max_duration: Duration::MAX, ringback: None, is_final: false };
         if joins {
             flow.insert(0, Verb::Dial(Box::new(first)));
         }

@@ -13,6 +13,7 @@ pub(super) fn dial() -> Dial {
         route: to(vec![attempt("first"), attempt("second")]),
         max_duration: Duration::from_secs(600),
         ringback: Some(ClipId(3)),
+        is_final: false,
     }
 }
 

@@ -90,6 +90,9 @@ impl House {
             max_calls: 10,
             recordings: config.data_dir.join("recordings"),
             saved: Vec::new(),
+            bindings: config.data_dir.join("bindings.db"),
+            registrars: Default::default(),
+            domain: config.sip_domain.clone(),
         };
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();
@@ -110,6 +113,7 @@ impl House {
                     switch: switch.clone(),
                     resolver: resolver.clone(),
                     trust: Trust::none(),
+                    registrars: Default::default(),
                 },
                 store.clone(),
             ),
@@ -122,6 +126,7 @@ impl House {
             http_address: loopback,
             config,
             store,
+            registrar: switch.registrar().clone(),
             switch,
             resolver,
         };

@@ -1,0 +1,240 @@
+//! Requests that begin something: who sends them, and what becomes of them.
+
+use std::time::Instant;
+
+use sip::digest::Algorithm;
+use sip::{Asking, LegId, Message, Path};
+use tokio::sync::oneshot;
+
+use super::inbound::Arrival as Leg;
+use super::run::Loop;
+use super::{Answer, Place};
+use crate::callers::{self, Caller, Holder, Proof, Unknown};
+use crate::id::Id;
+use crate::receive::Arrival;
+use crate::refused::Refused;
+use crate::registrar::written;
+use crate::trunk::TrunkSettings;
+
+/// A REGISTER that was carried out and is answered once it is on disk.
+pub(super) struct Registering {
+    number: u64,
+    asking: Asking,
+    headers: Vec<(&'static str, String)>,
+}
+
+/// A call that came in, until it is known what happens to it.
+pub(super) struct Waiting {
+    path: Path,
+    offer: Vec<u8>,
+    settings: TrunkSettings,
+    user: Option<Id>,
+}
+
+impl Loop {
+    pub(super) fn request(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
+        match request.view().method() {
+            Some(sip::Method::Register) => self.register(asking, request, path, now),
+            Some(sip::Method::Invite) => self.invited(asking, request, path, now),
+            _ => {}
+        }
+    }
+
+    fn register(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
+        let view = request.view();
+        let user = match self.callers.prove(&view, &path, now) {
+            Proof::Of(Holder::User(user)) => user,
+            Proof::Again(Holder::User(user)) => {
+                return match self.registrar.repeat(&user, &view, path, now) {
+                    Some(registered) => self.answer_register(asking, 200, &registered.headers),
+                    None => self.challenge(asking, request, &path, true, now),
+                };
+            }
+            // A trunk calls in; it has no phones.
+            Proof::Of(Holder::Trunk(_)) | Proof::Again(Holder::Trunk(_)) => {
+                return self.answer_register(asking, 403, &[]);
+            }
+            Proof::Stale => return self.challenge(asking, request, &path, true, now),
+            Proof::Missing | Proof::Wrong(_) => return self.challenge(asking, request, &path, false, now),
+        };
+        // Nobody registers for somebody else.
+        if !view.header(sip::Name::To).is_some_and(|to| self.callers.is_own_address(&user, to, &path)) {
+            return self.answer_register(asking, 403, &[]);
+        }
+        let limit = self.parts.store.account(user.account).and_then(|account| account.max_registrations);
+        match self.registrar.register(&user, limit, &view, path, now) {
+            Err(refusal) => self.answer_register(asking, refusal.status, &refusal.headers),
+            Ok(registered) if registered.changes.is_empty() => {
+                self.answer_register(asking, 200, &registered.headers);
+            }
+            Ok(registered) => {
+                let changes = registered.changes.into_iter().map(written).collect();
+                match self.bindings.write(changes) {
+                    Some(number) => {
+                        let headers = registered.headers;
+                        self.registering.push_back(Registering { number, asking, headers });
+                    }
+                    None => self.answer_register(asking, 503, &[("Retry-After", "5".to_owned())]),
+                }
+            }
+        }
+    }
+
+    /// Answers the registrations that are on disk.
+    pub(super) fn answer_registered(&mut self) {
+        while let Some(committed) = self.bindings.poll() {
+            while self.registering.front().is_some_and(|it| it.number <= committed.upto) {
+                let Some(Registering { asking, headers, .. }) = self.registering.pop_front() else { break };
+                match committed.whole {
+                    true => self.answer_register(asking, 200, &headers),
+                    false => self.answer_register(asking, 503, &[("Retry-After", "10".to_owned())]),
+                }
+            }
+        }
+    }
+
+    fn answer_register(&mut self, asking: Asking, status: u16, headers: &[(&'static str, String)]) {
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        if let Err(error) = self.parts.endpoint.sip().reply(asking, status, &headers) {
+            tracing::debug!(%error, "a request could not be answered");
+        }
+    }
+
+    fn challenge(&mut self, asking: Asking, request: &Message, path: &Path, stale: bool, now: Instant) {
+        let (realm, algorithm) = self.callers.asks(&request.view());
+        self.ask_for_password(asking, &realm, algorithm, path, stale, now);
+    }
+
+    fn ask_for_password(
+        &mut self,
+        asking: Asking,
+        realm: &str,
+        algorithm: Algorithm,
+        path: &Path,
+        stale: bool,
+        now: Instant,
+    ) {
+        let value = self.callers.challenge(realm, algorithm, path, now, stale);
+        self.answer_register(asking, 401, &[("WWW-Authenticate", value)]);
+    }
+
+    fn invited(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
+        let view = request.view();
+        let names = self.parts.endpoint.identity(&path).unwrap_or_default().to_vec();
+        let caller = match self.callers.caller(&view, &path, &names, now) {
+            Ok(caller) => caller,
+            Err(Unknown::Challenge { realm, algorithm, stale, .. }) => {
+                return self.ask_for_password(asking, &realm, algorithm, &path, stale, now);
+            }
+            Err(Unknown::Number) => return self.answer_register(asking, 404, &[]),
+            Err(Unknown::Ambiguous) => {
+                tracing::warn!(
+                    source = %path.remote,
+                    "a call could be of several accounts: their trunks cannot be told apart"
+                );
+                return self.answer_register(asking, 404, &[]);
+            }
+            Err(Unknown::Stranger) => return self.answer_register(asking, 403, &[]),
+        };
+        let (admitted, settings, user) = match &caller {
+            Caller::User(user) => {
+                let admitted = self.parts.endpoint.sip().admit_guarded(asking, now);
+                (admitted, TrunkSettings::for_phone(path.transport), Some(user.id))
+            }
+            Caller::Trunk(trunk, _) => {
+                (self.parts.endpoint.sip().admit(asking, now), trunk.settings.clone(), None)
+            }
+        };
+        let Ok(leg) = admitted else { return };
+        let Ok(id) = Id::new() else {
+            return self.parts.endpoint.sip().hang_up(leg, None, now);
+        };
+        let arrival = Arrival::of(id, leg, caller, &view, |host| self.callers.is_own_host(host, &path));
+        let offer = view.body().to_vec();
+        self.waiting.insert(leg, Waiting { path, offer, settings, user });
+        if let Some(place) = self.parts.shared.receive(arrival) {
+            self.received(leg, place, now);
+        }
+    }
+
+    /// It is known what happens to a call that came in.
+    pub(super) fn received(&mut self, leg: LegId, place: Result<Place, Refused>, now: Instant) {
+        // The caller may have given up in the meantime.
+        let Some(Waiting { path, offer, settings, user }) = self.waiting.remove(&leg) else { return };
+        match place {
+            Ok(place) => self.arrive(Leg { leg, path, offer, settings, user }, place, now),
+            Err(refused) => {
+                let status = callers::sip_status(&refused);
+                let retry = refused.retry_after.map(|seconds| seconds.to_string());
+                let headers: Vec<(&str, &str)> =
+                    retry.iter().map(|seconds| ("Retry-After", seconds.as_str())).collect();
+                tracing::info!(status, code = refused.code, reason = refused.message, "a call was refused");
+                let _ = self.parts.endpoint.sip().reject(leg, status, &headers, now);
+            }
+        }
+    }
+
+    /// A request in a phone's dialog came from elsewhere: its user has to prove that it is the same.
+    pub(super) fn stranger(
+        &mut self,
+        asking: Asking,
+        leg: LegId,
+        request: &Message,
+        path: Path,
+        now: Instant,
+    ) {
+        let owner = self.by_leg.get(&leg).and_then(|at| self.calls.get(at.call)?.leg(*at)?.user);
+        let proven = match self.callers.prove(&request.view(), &path, now) {
+            Proof::Of(Holder::User(user)) | Proof::Again(Holder::User(user)) => Some(user.id),
+            Proof::Stale => return self.challenge(asking, request, &path, true, now),
+            _ => None,
+        };
+        match (proven, owner) {
+            (Some(proven), Some(owner)) if proven == owner => {
+                let _ = self.parts.endpoint.sip().admit(asking, now);
+            }
+            (Some(_), _) => self.answer_register(asking, 403, &[]),
+            (None, _) => self.challenge(asking, request, &path, false, now),
+        }
+    }
+
+    /// Removes registrations that ran out and pings phones behind NAT.
+    pub(super) fn keep_registrations(&mut self, now: Instant) {
+        if self.registrar.poll_timeout().is_none_or(|at| at > now) {
+            return;
+        }
+        let (changes, pings) = self.registrar.handle_timeout(now);
+        if !changes.is_empty() && self.bindings.write(changes).is_none() {
+            // They have run out: the next start finds that, too.
+            tracing::debug!("registrations that ran out are not written");
+        }
+        for ping in pings {
+            let uri = ping.target.request_uri;
+            let own = format!("sip:{}", ping.target.path.local);
+            let mut options =
+                sip::Outside::new(sip::Method::Options, ping.target.path, uri.clone(), own, uri);
+            options.route = ping.target.route;
+            match self.parts.endpoint.sip().request(options, now) {
+                Ok(id) => drop(self.pinged.insert(id, (ping.user, ping.key))),
+                Err(_) => self.registrar.pong(ping.user, ping.key, false),
+            }
+        }
+    }
+
+    /// The answer to a request of ours outside calls.
+    pub(super) fn responded(
+        &mut self,
+        id: sip::RequestId,
+        result: Result<Message, sip::FailureKind>,
+        trouble: String,
+    ) {
+        if let Some((user, key)) = self.pinged.remove(&id) {
+            return self.registrar.pong(user, key, result.is_ok());
+        }
+        let reply: Option<oneshot::Sender<Answer>> = self.asked.remove(&id);
+        if let Some(reply) = reply {
+            let _ = reply.send(Answer { result, trouble });
+        }
+    }
+}
