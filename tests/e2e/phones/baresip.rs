@@ -44,7 +44,6 @@ impl Default for Setup {
 /// A running baresip with one line.
 pub struct Baresip {
     line: Line,
-    media: Media,
     account: String,
     card: SoundCard,
     control: Mutex<TcpStream>,
@@ -114,8 +113,7 @@ impl Baresip {
             }
         });
         let account = account(&line, registrar, setup);
-        let media = setup.media;
-        Some(Self { line, media, account, card, control: Mutex::new(control), said, process })
+        Some(Self { line, account, card, control: Mutex::new(control), said, process })
     }
 
     /// What it logs.
@@ -192,10 +190,6 @@ fn read_netstring(reader: &mut impl Read) -> Option<Vec<u8>> {
 impl Phone for Baresip {
     fn line(&self) -> &Line {
         &self.line
-    }
-
-    fn media(&self) -> Media {
-        self.media
     }
 
     fn events(&self) -> Vec<Event> {

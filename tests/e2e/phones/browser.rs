@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::page_server::PageServer;
-use super::{Event, LIMIT, Line, Media, Phone, Registrar, ear};
+use super::{Event, LIMIT, Line, Phone, Registrar, ear};
 use crate::sound::Sound;
 use crate::tool::{self, Process, wait_for};
 
@@ -21,7 +21,7 @@ const PAGE: &str =
 pub struct Browser {
     server: PageServer,
     asked: AtomicU64,
-    process: Process,
+    _process: Process,
 }
 
 /// What a phone in the page is made of.
@@ -69,7 +69,7 @@ impl Browser {
         ]);
         command.arg(&server.url);
         let process = Process::start("chromium", &mut command, &folder.join("chromium.log")).asked_first();
-        let browser = Self { server, asked: AtomicU64::new(0), process };
+        let browser = Self { server, asked: AtomicU64::new(0), _process: process };
         wait_for("the page in Chromium", Duration::from_secs(30), || {
             browser.server.told().events.iter().any(|event| event["event"] == "ready").then_some(())
         });
@@ -94,11 +94,6 @@ impl Browser {
             }),
         );
         phone
-    }
-
-    /// What it logs, its page's console included.
-    pub fn log(&self) -> String {
-        self.process.log()
     }
 }
 
@@ -153,10 +148,6 @@ impl WebPhone {
 impl Phone for WebPhone {
     fn line(&self) -> &Line {
         &self.line
-    }
-
-    fn media(&self) -> Media {
-        Media::Dtls
     }
 
     fn events(&self) -> Vec<Event> {

@@ -7,7 +7,7 @@ use std::process::{ChildStdin, Command};
 use std::sync::{Mutex, PoisonError};
 
 use super::baresip::Transport;
-use super::{Event, LIMIT, Line, Media, Phone, Registrar, ear};
+use super::{Event, LIMIT, Line, Phone, Registrar, ear};
 use crate::ports;
 use crate::sound::{self, Sound};
 use crate::tool::{self, Process, wait_for};
@@ -130,10 +130,6 @@ impl Phone for Linphonec {
         &self.line
     }
 
-    fn media(&self) -> Media {
-        Media::Plain
-    }
-
     fn events(&self) -> Vec<Event> {
         let detail = std::fs::read(self.folder.join("detail")).unwrap_or_default();
         let mut events: Vec<Event> =
@@ -175,6 +171,16 @@ impl Phone for Linphonec {
 
     fn blind_transfer(&self, uri: &str) {
         self.tell(&format!("transfer {} {uri}", self.last_call()));
+    }
+
+    fn attended_transfer(&self) -> bool {
+        let last = self.last_call();
+        let first = self.events().into_iter().rev().find_map(|event| match event {
+            Event::Incoming(id) | Event::Ringing(id) if id != last => Some(id),
+            _ => None,
+        });
+        self.tell(&format!("transfer {} --to-call {last}", first.expect("an earlier call")));
+        true
     }
 }
 

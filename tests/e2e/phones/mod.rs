@@ -92,8 +92,9 @@ pub enum Event {
     Digit(char),
 }
 
+/// How far a call is that is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub enum State {
     Incoming,
     Ringing,
     Established,
@@ -103,8 +104,6 @@ enum State {
 pub trait Phone {
     /// Who it is.
     fn line(&self) -> &Line;
-    /// What protects its media.
-    fn media(&self) -> Media;
     /// What it has said so far.
     fn events(&self) -> Vec<Event>;
     /// What it has heard so far, by call.
@@ -211,12 +210,12 @@ pub trait Phone {
                 self.heard().into_iter().any(|(call, sound)| {
                     let known = before.get(&call).map_or(0, |sound| sound.0.len());
                     let new = &sound.0[known.min(sound.0.len())..];
-                    // Two windows of what came last, both later than the question.
-                    let Some(end) = new.len().checked_sub(RATE as usize / 2) else { return false };
+                    // What came last, all of it later than the question.
+                    let Some(end) = new.len().checked_sub(RATE as usize * 3 / 10) else { return false };
                     let end = Sound(new[end..].to_vec());
-                    last.set(end.frequency().map(|found| (found, end.share_of(hz), end.rms())));
+                    last.set(end.frequency().map(|found| (found, end.share_throughout(hz), end.rms())));
                     last.get().is_some_and(|(found, share, level)| {
-                        (found / hz - 1.0).abs() < 0.02 && share > 0.9 && level > 0.05
+                        (found / hz - 1.0).abs() < 0.02 && share > 0.8 && level > 0.05
                     })
                 })
             },
@@ -230,7 +229,7 @@ pub trait Phone {
         );
     }
 
-    /// Waits until it has heard nothing for half a second.
+    /// Waits until it has heard nothing for 400 ms.
     #[track_caller]
     fn hears_nothing(&self) {
         let length = |heard: &BTreeMap<String, Sound>, call: &str| heard.get(call).map_or(0, |s| s.0.len());
@@ -247,7 +246,7 @@ pub trait Phone {
                 if loud {
                     (before, since) = (now, Instant::now());
                 }
-                since.elapsed() > Duration::from_millis(500)
+                since.elapsed() > Duration::from_millis(400)
             },
             || format!("{} still hears something", self.line().user),
         );

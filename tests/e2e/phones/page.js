@@ -106,15 +106,22 @@ class JsSipPhone {
         session.on('failed', over);
         session.on('newDTMF', ({ originator: by, dtmf }) => { if (by === 'remote') this.tell({ event: 'digit', call, detail: dtmf.tone }); });
         session.on('refer', ({ accept }) => accept(null, this.options()));
-        session.on('replaces', ({ accept }) => accept(null));
+        // A call that takes the place of this one is not asked about.
+        session.on('replaces', ({ accept }) => accept((replacing) => setTimeout(() => replacing.answer(this.options()))));
+        for (const step of ['createoffer', 'createanswer', 'setlocaldescription', 'setremotedescription']) {
+            session.on(`peerconnection:${step}failed`, (error) => console.error(this.about.user, step, String(error)));
+        }
     }
 
     register() { this.ua.start(); }
     call({ uri }) { this.ua.call(uri, this.options()); }
     answer() { this.last.answer(this.options()); }
     hangUp() { this.last.terminate(); }
-    hold() { return new Promise((done) => this.last.hold({}, done)); }
-    resume() { return new Promise((done) => this.last.unhold({}, done)); }
+    hold() { return this.agreed((done) => this.last.hold({}, done)); }
+    resume() { return this.agreed((done) => this.last.unhold({}, done)); }
+    agreed(change) {
+        return new Promise((done, fail) => { if (!change(done)) fail('another change of the call is under way'); });
+    }
     press({ digits }) { this.last.sendDTMF(digits, { transportType: 'RFC2833', duration: 100, interToneGap: 100 }); }
     transfer({ uri }) { this.refer(this.last, uri); }
     attendedTransfer() {
