@@ -34,14 +34,14 @@ if [ ! -x "$tools/schemathesis/bin/st" ] && command -v python3 >/dev/null; then
         rm -rf "$tools/schemathesis"
 fi
 
-# JsSIP in one file for the page of the browser's phones; where npm or the network is missing their tests say that
+# JsSIP and SIP.js in one file for the page of the browser's phones; where npm or the network is missing their tests say that
 # they were skipped.
 if [ ! -f "$tools/web-phones/libraries.js" ] && command -v npm >/dev/null; then
-    echo "missing: jssip - what phones in a browser are made of"
+    echo "missing: jssip, sip.js - what phones in a browser are made of"
     mkdir -p "$tools/web-phones"
     {
-        npm install --silent --no-audit --no-fund --prefix "$tools/web-phones" jssip@3 esbuild@0 &&
-            echo "import JsSIP from 'jssip'; globalThis.JsSIP = JsSIP;" >"$tools/web-phones/entry.js" &&
+        npm install --silent --no-audit --no-fund --prefix "$tools/web-phones" jssip@3 sip.js@0.21 esbuild@0 &&
+            echo "import JsSIP from 'jssip'; import * as SIP from 'sip.js'; Object.assign(globalThis, { JsSIP, SIP });" >"$tools/web-phones/entry.js" &&
             "$tools/web-phones/node_modules/.bin/esbuild" "$tools/web-phones/entry.js" --bundle --minify --log-level=warning \
                 --outfile="$tools/web-phones/libraries.js"
     } || rm -rf "$tools/web-phones"

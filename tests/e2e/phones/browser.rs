@@ -14,8 +14,8 @@ use super::{Event, LIMIT, Line, Phone, Registrar, ear};
 use crate::sound::Sound;
 use crate::tool::{self, Process, wait_for};
 
-const PAGE: &str =
-    "<!doctype html><title>phones</title><script src=libraries.js></script><script src=page.js></script>";
+const PAGE: &str = "<!doctype html><title>phones</title><script src=libraries.js></script>\
+                    <script src=page.js></script><script src=jssip.js></script><script src=sipjs.js></script>";
 
 /// A running Chromium.
 pub struct Browser {
@@ -28,12 +28,14 @@ pub struct Browser {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
     JsSip,
+    SipJs,
 }
 
 impl Library {
     fn name(self) -> &'static str {
         match self {
             Self::JsSip => "JsSIP",
+            Self::SipJs => "SIPjs",
         }
     }
 }
@@ -46,9 +48,13 @@ impl Browser {
             tool::skip(&format!("no {} (scripts/install-test-tools.sh)", libraries().display()));
             return None;
         };
-        let page = include_str!("page.js").to_owned();
-        let server =
-            PageServer::start(vec![("", PAGE.to_owned()), ("libraries.js", libraries), ("page.js", page)]);
+        let server = PageServer::start(vec![
+            ("", PAGE.to_owned()),
+            ("libraries.js", libraries),
+            ("page.js", include_str!("page.js").to_owned()),
+            ("jssip.js", include_str!("jssip.js").to_owned()),
+            ("sipjs.js", include_str!("sipjs.js").to_owned()),
+        ]);
         let mut command = Command::new(program);
         command.current_dir(folder).arg(format!("--user-data-dir={}", folder.join("chromium").display()));
         command.args([
@@ -130,7 +136,7 @@ impl WebPhone {
         self.tell("stats", Value::Null)
     }
 
-    /// Loses its connection, comes back with a new one, registers and finds new ways for its media; waits for all that.
+    /// JsSIP only: loses its connection, comes back with a new one, registers and finds new ways for its media; waits for all that.
     #[track_caller]
     pub fn reconnect(&self) {
         let count = |name: &str| self.told().iter().filter(|event| event["event"] == name).count();

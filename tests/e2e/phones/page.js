@@ -10,10 +10,12 @@ const tell = (event) => send('event', JSON.stringify(event));
 const audio = new AudioContext({ sampleRate: 8000 });
 const EAR = `registerProcessor('ear', class extends AudioWorkletProcessor {
     samples = [];
+    wanted = true;
+    constructor() { super(); this.port.onmessage = () => { this.wanted = false; }; }
     process([[channel]]) {
         if (channel) for (const sample of channel) this.samples.push(Math.max(-1, Math.min(1, sample)) * 32767);
         if (this.samples.length >= 800) this.port.postMessage(Int16Array.from(this.samples.splice(0)));
-        return true;
+        return this.wanted;
     }
 })`;
 
@@ -36,8 +38,15 @@ function listen(connection, phone, call) {
         player.srcObject = stream;
         player.play();
         const ear = new AudioWorkletNode(audio, 'ear', { numberOfOutputs: 0 });
-        ear.port.onmessage = ({ data }) => send(`sound/${phone}/${call}`, data);
-        audio.createMediaStreamSource(stream).connect(ear);
+        const source = audio.createMediaStreamSource(stream);
+        source.connect(ear);
+        ear.port.onmessage = ({ data }) => {
+            if (connection.connectionState !== 'closed') return send(`sound/${phone}/${call}`, data);
+            // Else every call so far would be listened to for good.
+            ear.port.postMessage('enough');
+            source.disconnect();
+            player.srcObject = null;
+        };
         connection.addEventListener('connectionstatechange', () => tell({ phone, call, media: connection.connectionState }));
     });
 }
@@ -67,85 +76,11 @@ async function stats(connection) {
 
 const pcConfig = { iceServers: [], rtcpMuxPolicy: 'require' };
 
-// A phone made of JsSIP.
-class JsSipPhone {
-    sessions = [];
-    calls = 0;
-
-    constructor(about) {
-        this.about = about;
-        this.socket = new JsSIP.WebSocketInterface(about.ws);
-        this.ua = new JsSIP.UA({
-            sockets: [this.socket], uri: about.uri, password: about.password, register: true, register_expires: 60,
-            connection_recovery_min_interval: 1, connection_recovery_max_interval: 2,
-        });
-        this.ua.on('registered', () => this.tell({ event: 'registered' }));
-        this.ua.on('registrationFailed', ({ cause }) => this.tell({ event: 'refused', detail: cause }));
-        this.ua.on('newRTCSession', ({ originator, session }) => this.adopt(originator, session));
-    }
-
-    tell(event) { tell({ phone: this.about.user, ...event }); }
-    get last() { return this.sessions.at(-1); }
-    options() { return { mediaStream: tone(this.about.hz), pcConfig }; }
-
-    adopt(originator, session) {
-        const call = String(++this.calls);
-        const happened = (event, detail) => this.tell({ event, call, detail });
-        const over = ({ cause, message }) => {
-            this.sessions = this.sessions.filter((other) => other !== session);
-            happened('ended', [cause, message?.status_code, message?.reason_phrase].filter(Boolean).join(' '));
-        };
-        this.sessions.push(session);
-        if (originator === 'remote') happened('incoming');
-        if (session.connection) listen(session.connection, this.about.user, call);
-        else session.on('peerconnection', ({ peerconnection }) => listen(peerconnection, this.about.user, call));
-        session.on('sdp', (sdp) => { if (sdp.originator === 'local') sdp.sdp = keepCodecs(sdp.sdp, this.about.codecs); });
-        session.on('progress', ({ originator: by }) => { if (by === 'remote') happened('ringing'); });
-        session.on('confirmed', () => happened('established'));
-        session.on('ended', over);
-        session.on('failed', over);
-        session.on('newDTMF', ({ originator: by, dtmf }) => { if (by === 'remote') this.tell({ event: 'digit', call, detail: dtmf.tone }); });
-        session.on('refer', ({ accept }) => accept(null, this.options()));
-        // A call that takes the place of this one is not asked about.
-        session.on('replaces', ({ accept }) => accept((replacing) => setTimeout(() => replacing.answer(this.options()))));
-        for (const step of ['createoffer', 'createanswer', 'setlocaldescription', 'setremotedescription']) {
-            session.on(`peerconnection:${step}failed`, (error) => console.error(this.about.user, step, String(error)));
-        }
-    }
-
-    register() { this.ua.start(); }
-    call({ uri }) { this.ua.call(uri, this.options()); }
-    answer() { this.last.answer(this.options()); }
-    hangUp() { this.last.terminate(); }
-    hold() { return this.agreed((done) => this.last.hold({}, done)); }
-    resume() { return this.agreed((done) => this.last.unhold({}, done)); }
-    agreed(change) {
-        return new Promise((done, fail) => { if (!change(done)) fail('another change of the call is under way'); });
-    }
-    press({ digits }) { this.last.sendDTMF(digits, { transportType: 'RFC2833', duration: 100, interToneGap: 100 }); }
-    transfer({ uri }) { this.refer(this.last, uri); }
-    attendedTransfer() {
-        const [first, second] = this.sessions.slice(-2);
-        this.refer(first, second.remote_identity.uri, second);
-    }
-    refer(session, target, replaces) {
-        session.refer(target, { replaces, eventHandlers: { accepted: () => session.terminate() } });
-    }
-    stats() { return stats(this.last.connection); }
-
-    // The network changed: a new connection to the server, registered again, and new ways for the media.
-    reconnect() {
-        const session = this.last;
-        this.ua.once('registered', () => session?.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, () => this.tell({ event: 'renegotiated' })));
-        this.socket._ws.close();
-    }
-}
-
 const phones = {};
-const verbs = { JsSIP: JsSipPhone };
+const makes = {};
 
 async function run({ id, phone, verb, about }) {
-    if (verb === 'make') phones[phone] = new verbs[about.library](about);
+    if (verb === 'make') phones[phone] = new makes[about.library](about);
     else return phones[phone][verb](about ?? {});
     return null;
 }
@@ -162,4 +97,4 @@ async function main() {
     }
 }
 
-main();
+window.addEventListener('load', main);

@@ -41,6 +41,11 @@ fn phones_with_dtls_and_ice() {
 }
 
 #[test]
+fn phones_of_two_libraries() {
+    pair(&[Make::Browser(Library::JsSip, &["PCMU"]), Make::Browser(Library::SipJs, &["PCMU"])]);
+}
+
+#[test]
 fn baresip_registers_over_every_transport() {
     let folder = folder();
     let Some(office) = Kamailio::start(folder.path()) else { return };
