@@ -12,6 +12,7 @@
 
 mod http;
 mod peers;
+mod phones;
 mod ports;
 mod receiver;
 mod server;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program's path. Missing: the line that counts as a skip, and `None`; with `CI=true` a failure,
@@ -52,9 +52,19 @@ pub struct Process {
 impl Process {
     /// Starts `command`, both its output streams going to `log`.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        Self::spawn(name, command.stdin(Stdio::null()), log)
+    }
+
+    /// The same for a program that is told what to do line by line.
+    pub fn start_told(name: &str, command: &mut Command, log: &Path) -> (Self, ChildStdin) {
+        let mut process = Self::spawn(name, command.stdin(Stdio::piped()), log);
+        let input = process.child.stdin.take().expect("its standard input");
+        (process, input)
+    }
+
+    fn spawn(name: &str, command: &mut Command, log: &Path) -> Self {
         let out = File::create(log).expect("a log file");
         let child = command
-            .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a second handle of the log"))
             .stderr(out)
             .spawn()
