@@ -3,6 +3,9 @@
 //! `api` translates requests, [`originate`] turns an order into a placed call, the [`switch`] obeys
 //! `call::Call`, the [`store`] remembers. Nothing calls `api`; only `store` writes SQL; only
 //! [`endpoint`] and [`rtp`] open signalling and media sockets.
+
+// The examples of the API's description are long JSON documents.
+#![recursion_limit = "256"]
 #![forbid(unsafe_code)]
 
 pub mod api;

@@ -31,6 +31,15 @@ impl Caller {
         Err(Refused::new(403, "missing_scope", lacks).hint(hint))
     }
 
+    /// Refuses (403) who is not the operator; `what` goes on after "can".
+    pub(super) fn operator(&self, what: &str) -> Result<(), Refused> {
+        if self.0.operator {
+            return Ok(());
+        }
+        Err(Refused::new(403, "operator_only", format!("Only an operator's key can {what}."))
+            .hint("Ask the operator of this server."))
+    }
+
     /// The account that is meant: one's own unless the operator names another.
     pub(super) fn account(&self, named: Option<i64>) -> Result<i64, Refused> {
         match named {

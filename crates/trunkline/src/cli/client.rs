@@ -57,7 +57,22 @@ impl Client {
         path: &[&str],
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let mut request = self.http.request(method, url(path));
+        self.ask_with(method, path, &[], body).await
+    }
+
+    /// As [`Client::ask`], with a query.
+    pub(super) async fn ask_with(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let mut url = url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.http.request(method, url);
         if let Some(body) = body {
             request = request.json(body);
         }

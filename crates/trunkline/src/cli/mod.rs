@@ -3,6 +3,7 @@
 //! They reach a running server through the Unix socket in its data folder, which only its owner may open, so
 //! they need no key. Progress and results go to standard output, complaints to standard error.
 
+mod accounts;
 mod backup;
 mod call;
 mod check;
@@ -10,9 +11,11 @@ mod client;
 pub mod demo;
 mod doctor;
 mod keys;
+mod numbers;
 mod sim;
 mod test;
 mod trunks;
+mod users;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -29,6 +32,7 @@ Examples:
   trunkline keys create --name billing              make an API key
   trunkline trunks add acme --host sip.example.com --username 4915 --password-file - --default
                                                     go out through your own SIP provider from now on
+  trunkline users add alice                         let a phone register, and call to and from it
   trunkline test flows.toml                         try call flows in milliseconds, without a server
   trunkline doctor                                  find out what is wrong, and what to do
 
@@ -60,6 +64,15 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Add, list and remove SIP users, for phones that register here
+    #[command(subcommand)]
+    Users(users::Command),
+    /// Add, list and remove numbers, and say where calls to them go
+    #[command(subcommand)]
+    Numbers(numbers::Command),
+    /// Add and list accounts, each with users, numbers and trunks of its own
+    #[command(subcommand)]
+    Accounts(accounts::Command),
     /// Add, list and remove the SIP providers that calls go out through
     #[command(subcommand)]
     Trunks(trunks::Command),
@@ -121,6 +134,9 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Call(arguments) => call::run(&config, arguments).await,
         Command::Keys(command) => keys::run(&config, command).await,
+        Command::Users(command) => users::run(&config, command).await,
+        Command::Numbers(command) => numbers::run(&config, command).await,
+        Command::Accounts(command) => accounts::run(&config, command).await,
         Command::Trunks(command) => trunks::run(&config, command).await,
         Command::Webhooks(command) => webhooks::run(&config, command).await,
         Command::Backup(what) => backup::backup(&config, what).await,
@@ -162,6 +178,16 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     all().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// The rows of a list.
+fn data(list: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
+    list.get("data").and_then(serde_json::Value::as_array).into_iter().flatten()
+}
+
+/// A field's text; empty where there is none.
+fn text(value: &serde_json::Value, name: &str) -> String {
+    value.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
 /// Shows the key that the very first start has made: nobody can see it again.
 fn show_key(key: &crate::secret::Secret) {
     say(&format!(
@@ -195,6 +221,18 @@ mod tests {
             "trunkline trunks default sim",
             "trunkline trunks set acme channels=10 codecs=pcma,pcmu",
             "trunkline trunks set acme --set channels=10 --port 5070 --password-file - --default",
+            "trunkline users add alice --display-name Alice --caller-id +12025550100 --account 1",
+            "trunkline users add",
+            "trunkline users list --account 1",
+            "trunkline users password alice --password-file -",
+            "trunkline users remove alice --account 1",
+            "trunkline numbers add +12025550100 --user alice --timeout 20 --voicemail",
+            "trunkline numbers add +12025550100 --say Hello",
+            "trunkline numbers add +12025550100 --group sales --trunk acme --account 1",
+            "trunkline numbers list",
+            "trunkline numbers remove +12025550100",
+            "trunkline accounts add Beta --domain beta.example.com",
+            "trunkline accounts list",
             "trunkline webhooks add https://example.com/hook --event call.finished --event call.answered",
             "trunkline webhooks deliveries --dead",
             "trunkline webhooks replay msg_65a1f0c2a4b1c2d3e4f50601",
@@ -216,6 +254,10 @@ mod tests {
             "trunkline keys revoke",
             "trunkline trunks add acme",
             "trunkline webhooks add",
+            "trunkline users remove",
+            "trunkline numbers add",
+            "trunkline numbers add +12025550100 --user alice --group sales",
+            "trunkline accounts add",
             "trunkline backup",
             "trunkline restore",
             "trunkline test",

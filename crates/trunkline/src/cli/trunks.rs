@@ -93,6 +93,9 @@ pub(super) struct Fields {
     /// A file with the password in its first line; `-` reads it from standard input
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// A file with the password of the user that calls in (settings inbound.username), as --password-file
+    #[arg(long, value_name = "FILE")]
+    inbound_password_file: Option<PathBuf>,
     /// The digest algorithm; sha-256 only where the provider asks for it [default: md5]
     #[arg(long, value_parser = ["md5", "sha-256"])]
     digest: Option<String>,
@@ -159,14 +162,19 @@ const TEXTS: &[&str] = &[
     "srtp",
     "reliable_provisional",
     "session_timer.refresher",
+    "inbound.username",
+    "inbound.tls_name",
 ];
 
 fn change(text: &str) -> Result<Change, String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE, such as channels=10")?;
     let key = key.trim().trim_start_matches("settings.").to_owned();
     let value = match value.trim() {
+        "" if key == "inbound.sources" => Value::Array(Vec::new()),
         "" => Value::Null,
-        list if key == "codecs" => list.split(',').map(str::trim).collect::<Value>(),
+        list if ["codecs", "inbound.sources"].contains(&key.as_str()) => {
+            list.split(',').map(str::trim).collect::<Value>()
+        }
         text if TEXTS.contains(&key.as_str()) => text.into(),
         // The server says what it expected where this is neither a number nor true or false.
         text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
@@ -198,7 +206,7 @@ fn document(changes: impl IntoIterator<Item = Change>) -> Map<String, Value> {
 impl Fields {
     /// What was given, as the API takes it; `more` comes behind the options and wins.
     fn document(self, more: Vec<Change>) -> anyhow::Result<Map<String, Value>> {
-        let password = self.password_file.as_deref().map(password).transpose()?;
+        let password = self.password_file.as_deref().map(password_line).transpose()?;
         let given = json!({
             "port": self.port, "transport": self.transport, "username": self.username, "password": password,
             "digest": self.digest, "number_form": self.number_form, "prefix": self.prefix,
@@ -206,7 +214,10 @@ impl Fields {
         });
         let given = given.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
         let mut all: Map<String, Value> = given.map(|(key, value)| (key.clone(), value.clone())).collect();
-        all.extend(document(self.set.into_iter().chain(more)));
+        let inbound = self.inbound_password_file.as_deref().map(password_line).transpose()?;
+        let inbound =
+            inbound.map(|password| Change { key: "inbound.password".into(), value: password.into() });
+        all.extend(document(self.set.into_iter().chain(more).chain(inbound)));
         Ok(all)
     }
 }
@@ -295,7 +306,7 @@ fn row(trunk: &Value) -> Vec<String> {
 }
 
 /// The first line of a file, or of standard input; a terminal is asked without showing what is typed.
-fn password(file: &Path) -> anyhow::Result<String> {
+pub(super) fn password_line(file: &Path) -> anyhow::Result<String> {
     let mut line = String::new();
     if file != Path::new("-") {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -334,6 +345,8 @@ mod tests {
             "channels=10",
             "calls_per_second=0.5",
             "codecs=pcma, g722",
+            "inbound.sources=198.51.100.0/24, 2001:db8::1",
+            "inbound.username=1234",
             "realm=1234",
             "settings.register=true",
             "session_timer.enabled=false",
@@ -345,6 +358,7 @@ mod tests {
             "host": "sip.example.com", "port": 5070, "prefix": "00",
             "settings": {
                 "channels": 10, "calls_per_second": 0.5, "codecs": ["pcma", "g722"], "realm": "1234", "register": true,
+                "inbound": { "sources": ["198.51.100.0/24", "2001:db8::1"], "username": "1234" },
                 "session_timer": { "enabled": false, "expires_s": 900 }, "proxy": null,
             },
         });

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Failure};
-use super::{say, table};
+use super::{data, say, table, text};
 use crate::config::Config;
 
 /// What to do with webhook endpoints.
@@ -133,14 +133,6 @@ fn show_secret(answer: &Value) -> Result<(), Failure> {
     let id = answer.get("webhook").map(|webhook| text(webhook, "id")).unwrap_or_default();
     eprintln!("{id}: keep the secret, it is not shown again. It checks the header webhook-signature.");
     Ok(())
-}
-
-fn data(list: &Value) -> impl Iterator<Item = &Value> {
-    list.get("data").and_then(Value::as_array).into_iter().flatten()
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn webhook_row(webhook: &Value) -> Vec<String> {

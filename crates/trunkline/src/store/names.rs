@@ -20,8 +20,15 @@ pub(super) fn check_dialled(field: &str, name: &str, code: &'static str) -> Resu
     }
     match Destination::parse(name, |_| false) {
         Err(NumberError::Unknown) => Ok(()),
-        Err(NumberError::TooShort) if name.len() >= 2 && name.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
-        Err(NumberError::Emergency) => bad("is an emergency number: give another."),
+        // A few extensions are an emergency number in some country (101); these are in most.
+        Err(NumberError::Emergency) if ["112", "911", "999"].contains(&name) => {
+            bad("is an emergency number: give another.")
+        }
+        Err(NumberError::TooShort | NumberError::Emergency)
+            if name.len() >= 2 && name.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            Ok(())
+        }
         _ => bad("could be a telephone number: an extension has 2 to 6 digits."),
     }
 }

@@ -93,7 +93,7 @@ async fn the_operator_says_what_an_account_may_do() {
         "destinations": { "countries": ["us", "*"], "prefixes": ["+4930", "!+1876"], "region": "us" },
     });
     let changed = house.ask("PATCH", "/v1/account?account=1", &change).await;
-    insta::assert_snapshot!(changed.json(), @r#"{"destinations":{"countries":["US","*"],"prefixes":["+4930","!+1876"],"region":"US"},"id":1,"limits":{"calls_per_second":null,"max_calls":20,"max_duration_s":600},"name":"ACME Corp"}"#);
+    insta::assert_snapshot!(changed.json(), @r#"{"destinations":{"countries":["US","*"],"prefixes":["+4930","!+1876"],"region":"US"},"domain":null,"id":1,"limits":{"calls_per_second":null,"max_calls":20,"max_duration_s":600,"max_registrations":null,"max_users":null},"name":"ACME Corp","realm":"trunkline"}"#);
     let more = json!({ "limits": { "max_calls": null }, "destinations": { "region": null } });
     let changed = house.ask("PATCH", "/v1/account?account=1", &more).await.json();
     assert_eq!(

@@ -145,6 +145,13 @@ async fn examples_of_requests_are_taken_and_answered_as_described() {
     let key = house.ask("POST", "/v1/keys", &json!({ "name": "a" })).await.json()["id"].clone();
     let trunk = house.ask("POST", "/v1/trunks", &json!({ "name": "mine", "host": "127.0.0.1" })).await;
     assert_eq!(trunk.status, 201);
+    for (path, body) in [
+        ("/v1/users", json!({ "username": "bob" })),
+        ("/v1/groups", json!({ "name": "desk", "members": ["bob"] })),
+        ("/v1/numbers", json!({ "number": "+12025550199" })),
+    ] {
+        assert_eq!(house.ask("POST", path, &body).await.status, 201);
+    }
     for (method, path, operation) in operations(&openapi) {
         // Streams do not end, and what ends must come last.
         if path.ends_with("/stream") || method == "DELETE" {
@@ -154,6 +161,10 @@ async fn examples_of_requests_are_taken_and_answered_as_described() {
             path if path.starts_with("/v1/calls/") => call.id.with("call"),
             path if path.starts_with("/v1/keys/") => key.as_str().unwrap().to_owned(),
             path if path.starts_with("/v1/trunks/") => "mine".to_owned(),
+            path if path.starts_with("/v1/users/") => "bob".to_owned(),
+            path if path.starts_with("/v1/groups/") => "desk".to_owned(),
+            path if path.starts_with("/v1/numbers/") => "+12025550199".to_owned(),
+            path if path.starts_with("/v1/accounts/") => "1".to_owned(),
             _ => "507f1f77bcf86cd799439011".to_owned(),
         };
         let real = path.replace("{id}", &id).replace("{number}", "0");

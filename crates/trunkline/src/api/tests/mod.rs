@@ -7,6 +7,7 @@ mod doors;
 mod lists;
 mod once;
 mod recordings;
+mod sip_server;
 mod v1;
 mod web;
 

@@ -27,14 +27,20 @@ const LIMIT: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
-    "id": 1, "name": "ACME Corp",
-    "limits": { "max_calls": 20, "calls_per_second": 2, "max_duration_s": 3600 },
+    "id": 1, "name": "ACME Corp", "domain": "acme.example.com", "realm": "acme.example.com",
+    "limits": {
+        "max_calls": 20, "calls_per_second": 2, "max_duration_s": 3600, "max_users": 100, "max_registrations": 300,
+    },
     "destinations": { "countries": ["US", "CA"], "prefixes": ["+4930", "!+1876"], "region": "US" },
 }))]
 pub(super) struct Account {
     /// 0 is the operator's own.
     id: i64,
     name: String,
+    /// Its own SIP domain: what phones register with.
+    domain: Option<String>,
+    /// The digest realm of its users, fixed when the account was made.
+    realm: String,
     limits: Limits,
     destinations: Destinations,
 }
@@ -49,6 +55,10 @@ struct Limits {
     calls_per_second: Option<u32>,
     /// Seconds after which an answered call is hung up.
     max_duration_s: Option<u32>,
+    /// SIP users.
+    max_users: Option<u32>,
+    /// Phones registered at once, of all its users together.
+    max_registrations: Option<u32>,
 }
 
 /// Whom an account may call over real trunks. Where neither list allows anything, the server's settings do; where
@@ -65,15 +75,25 @@ struct Destinations {
     region: Option<String>,
 }
 
+impl Account {
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+}
+
 impl From<Row> for Account {
     fn from(row: Row) -> Self {
         Self {
             id: row.id,
             name: row.name,
+            domain: row.domain,
+            realm: row.realm,
             limits: Limits {
                 max_calls: row.max_calls,
                 calls_per_second: row.calls_per_second,
                 max_duration_s: row.max_duration_s,
+                max_users: row.max_users,
+                max_registrations: row.max_registrations,
             },
             destinations: Destinations {
                 countries: row.countries,
@@ -93,18 +113,22 @@ impl From<Row> for Account {
 pub(super) struct AccountPatch {
     /// 1 to 64 characters.
     #[schema(min_length = 1, max_length = 64)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
+    /// A host name that no other account has.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 253)]
+    pub(super) domain: Option<Option<String>>,
     #[serde(default, deserialize_with = "object")]
     #[schema(value_type = Option<LimitsPatch>)]
-    limits: Option<LimitsPatch>,
+    pub(super) limits: Option<LimitsPatch>,
     #[serde(default, deserialize_with = "object")]
     #[schema(value_type = Option<DestinationsPatch>)]
-    destinations: Option<DestinationsPatch>,
+    pub(super) destinations: Option<DestinationsPatch>,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct LimitsPatch {
+pub(super) struct LimitsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000000)]
     max_calls: Option<Option<u32>>,
@@ -114,11 +138,17 @@ struct LimitsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000000)]
     max_duration_s: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000000)]
+    max_users: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000000)]
+    max_registrations: Option<Option<u32>>,
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct DestinationsPatch {
+pub(super) struct DestinationsPatch {
     #[schema(max_items = 500)]
     countries: Option<Vec<String>>,
     #[schema(max_items = 500)]
@@ -129,7 +159,7 @@ struct DestinationsPatch {
 }
 
 /// serde would read an array as the fields in their order.
-fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+pub(super) fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     let Some(object) = Option::<serde_json::Map<_, _>>::deserialize(from)? else { return Ok(None) };
     let read = serde_path_to_error::deserialize(serde_json::Value::from(object));
     read.map(Some).map_err(|error| serde::de::Error::custom(format!("`{}`: {}", error.path(), error.inner())))
@@ -159,39 +189,40 @@ pub(super) async fn change(
     Json(asked): Json<AccountPatch>,
 ) -> Result<Reply<Account>, Refused> {
     let id = caller.account(whose.account)?;
-    if !caller.0.operator {
-        return Err(Refused::new(
-            403,
-            "operator_only",
-            "Only an operator's key can change what an account may do.",
-        )
-        .hint("Ask the operator of this server."));
-    }
+    caller.operator("change what an account may do")?;
     let mut row = api.app.store.account(id).ok_or_else(|| missing(id))?;
     asked.apply(&mut row)?;
-    match api.app.store.update_account(&row).await.map_err(store_failed)? {
-        true => Ok(Reply(row.into())),
-        false => Err(missing(id)),
-    }
+    store(&api, row).await
 }
 
-fn missing(id: i64) -> Refused {
+/// Stores a changed account and answers it as it is kept.
+pub(super) async fn store(api: &Api, row: Row) -> Result<Reply<Account>, Refused> {
+    api.app.store.update_account(&row).await.map_err(store_failed)?;
+    api.app.store.account(row.id).map(|row| Reply(row.into())).ok_or_else(|| missing(row.id))
+}
+
+pub(super) fn missing(id: i64) -> Refused {
     Refused::missing("account_not_found", format!("There is no account {id}."))
 }
 
 impl AccountPatch {
-    fn apply(self, row: &mut Row) -> Result<(), Refused> {
+    pub(super) fn apply(self, row: &mut Row) -> Result<(), Refused> {
         if let Some(name) = self.name {
             if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) {
                 return Err(wrong("name", "1 to 64 characters, none of them a control character"));
             }
             row.name = name;
         }
+        if let Some(domain) = self.domain {
+            row.domain = domain;
+        }
         if let Some(limits) = self.limits {
             for (name, given, place) in [
                 ("limits.max_calls", limits.max_calls, &mut row.max_calls),
                 ("limits.calls_per_second", limits.calls_per_second, &mut row.calls_per_second),
                 ("limits.max_duration_s", limits.max_duration_s, &mut row.max_duration_s),
+                ("limits.max_users", limits.max_users, &mut row.max_users),
+                ("limits.max_registrations", limits.max_registrations, &mut row.max_registrations),
             ] {
                 let Some(given) = given else { continue };
                 if given.is_some_and(|limit| !LIMIT.contains(&limit)) {

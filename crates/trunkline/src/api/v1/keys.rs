@@ -86,6 +86,18 @@ enum Scope {
     AccountRead,
     #[schema(rename = "account:write")]
     AccountWrite,
+    #[schema(rename = "accounts:read")]
+    AccountsRead,
+    #[schema(rename = "accounts:write")]
+    AccountsWrite,
+    #[schema(rename = "users:read")]
+    UsersRead,
+    #[schema(rename = "users:write")]
+    UsersWrite,
+    #[schema(rename = "numbers:read")]
+    NumbersRead,
+    #[schema(rename = "numbers:write")]
+    NumbersWrite,
 }
 
 /// How a key is exchanged for a new one.

@@ -1,15 +1,19 @@
 //! `/v1`: the coherent API, described by itself at `/openapi.json`.
 
 mod account;
+mod accounts;
 mod calls;
 mod describe;
 mod events;
+mod groups;
 mod keys;
 mod live;
+mod numbers;
 mod recordings;
 mod schema;
 mod trunks;
 mod usage;
+mod users;
 mod webhooks;
 
 use axum::http::HeaderName;
@@ -40,6 +44,9 @@ pub(super) use describe::describe;
         (name = "events", description = "What happens on all calls of the account."),
         (name = "usage", description = "How much was called."),
         (name = "account", description = "What the account may do."),
+        (name = "accounts", description = "The tenants of this server; operators only."),
+        (name = "users", description = "SIP users, who register phones and call, and groups that ring together."),
+        (name = "numbers", description = "Where calls to the account's numbers go."),
         (name = "trunks", description = "The SIP providers that calls go out through."),
         (name = "keys", description = "API keys: shown once, stored hashed, revocable."),
         (name = "webhooks", description = "Where events are delivered to, signed after Standard Webhooks."),
@@ -76,6 +83,10 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(events::stream))
         .routes(routes!(usage::get))
         .routes(routes!(account::get, account::change))
+        .merge(accounts::router())
+        .merge(users::router())
+        .merge(groups::router())
+        .merge(numbers::router())
         .routes(routes!(trunks::create, trunks::list))
         .routes(routes!(trunks::get, trunks::change, trunks::delete))
         .routes(routes!(trunks::test))
@@ -102,6 +113,28 @@ struct Whose {
     /// Another account than the key's own: operators only.
     #[param(minimum = 0)]
     account: Option<i64>,
+}
+
+/// Which part of which account's things is meant.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    /// Another account than the key's own: operators only.
+    #[param(minimum = 0)]
+    account: Option<i64>,
+    /// How many, 1 to 200; 50 when left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+/// Puts what was given in the place of what was there.
+fn put<T>(place: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *place = given;
+    }
 }
 
 /// Tells null (empty it) from a field that is not there (leave it).

@@ -4,11 +4,11 @@ use axum::Json as Reply;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Page, Whose, location};
+use super::{Page, Whose, given, location, put};
 use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, Json, Segment};
 use crate::api::reply::store_failed;
@@ -165,11 +165,6 @@ pub(super) struct TrunkPatch {
 
 impl TrunkPatch {
     fn apply(self, row: &mut TrunkRow) -> Result<(), Refused> {
-        fn put<T>(place: &mut T, given: Option<T>) {
-            if let Some(given) = given {
-                *place = given;
-            }
-        }
         put(&mut row.name, self.name);
         put(&mut row.host, self.host);
         put(&mut row.port, self.port);
@@ -190,11 +185,6 @@ impl TrunkPatch {
     }
 }
 
-/// Tells null (empty it) from a field that is not there (leave it).
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
-}
-
 /// A trunk; its password is never shown.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +200,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Opti
         "session_timer": { "enabled": true, "expires_s": 1800, "min_se_s": 90, "refresher": "remote" },
         "reliable_provisional": "supported", "ping_s": 30, "register": true, "register_expires_s": 3600,
         "channels": 10, "calls_per_second": null, "queue_s": 30,
+        "inbound": { "sources": ["198.51.100.0/24"], "username": null, "tls_name": null },
     },
     "registration": {
         "state": "registered", "expires_at": "2026-01-01T01:00:00.000Z", "last_status": null, "text": null,

@@ -34,7 +34,7 @@ impl Disk {
     fn make() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=6m", "none"]).arg(folder.path());
+        mount.args(["-t", "tmpfs", "-o", "size=10m", "none"]).arg(folder.path());
         let mounted = mount.stderr(std::process::Stdio::null()).status();
         mounted.is_ok_and(|status| status.success()).then(|| Self(folder))
     }
