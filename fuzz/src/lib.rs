@@ -53,6 +53,15 @@ pub fn local() -> media::sdp::Local {
     }
 }
 
+/// What we say to a browser beside that.
+pub fn web() -> media::web::Local {
+    media::web::Local {
+        credentials: media::web::Credentials::new([1; media::web::Credentials::RANDOM]),
+        fingerprint: media::web::Fingerprint::of(b"a certificate"),
+        addresses: Vec::new(),
+    }
+}
+
 /// A session as an offer makes it, of which `choice` picks one.
 pub fn setup(choice: u8) -> media::Setup {
     let formats = ["0 101", "8 101", "0 13"][usize::from(choice % 3)];

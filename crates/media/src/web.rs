@@ -55,7 +55,8 @@ impl fmt::Debug for Credentials {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    fn of(certificate: &[u8]) -> Fingerprint {
+    /// That of a certificate (DER).
+    pub fn of(certificate: &[u8]) -> Fingerprint {
         Fingerprint(Sha256::digest(certificate).into())
     }
 

@@ -211,7 +211,7 @@ fn choose<'a>(theirs: &'a Description, local: &Sound) -> Result<(usize, &'a Medi
             return Err(SdpError::Refused);
         }
         if !is_usable(theirs, media) {
-            return Err(SdpError::Transport(media.proto.clone()));
+            return Err(SdpError::Lacks(PROTO));
         }
         if !media.rtcp_mux {
             return Err(SdpError::Lacks("a=rtcp-mux"));

@@ -223,7 +223,9 @@ impl Receiver {
     }
 
     pub(super) fn send_to(&mut self, remote: SocketAddr) {
-        self.latch = Latch::new(remote);
+        if self.latch.remote() != remote {
+            self.latch = Latch::new(remote);
+        }
     }
 
     pub(super) fn heard(&self) -> &[i16; FRAME] {

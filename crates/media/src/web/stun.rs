@@ -159,12 +159,12 @@ impl Writer<'_> {
         self.set_length(self.len)
     }
 
-    /// XOR-MAPPED-ADDRESS (RFC 8489 14.2): where the request came from.
+    /// XOR-MAPPED-ADDRESS (RFC 8489 14.2), of IPv4 as such though it came to a socket of IPv6: where the request came from.
     fn mapped(&mut self, from: SocketAddr, transaction: &[u8; 12]) -> Option<()> {
         let port = from.port() ^ u16::from_be_bytes([COOKIE[0], COOKIE[1]]);
         let [port_high, port_low] = port.to_be_bytes();
         let mut value = [0; 20];
-        let (family, len) = match from.ip() {
+        let (family, len) = match from.ip().to_canonical() {
             IpAddr::V4(ip) => {
                 value.iter_mut().skip(4).zip(ip.octets()).for_each(|(to, from)| *to = from);
                 (1, 8)

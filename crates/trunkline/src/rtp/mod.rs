@@ -8,18 +8,22 @@ mod impair;
 mod ports;
 mod recorder;
 mod run;
+#[cfg(test)]
+mod tests;
+mod web;
 
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use media::sdp::Negotiated;
+use media::web::{Credentials, Identity};
 use media::{Clip, Rules, Setup, Stats};
 use mio::Waker;
 
@@ -51,6 +55,8 @@ impl MediaId {
 /// What a loop is told.
 pub(crate) enum Command {
     Open { id: MediaId, rtp: std::net::UdpSocket, rtcp: std::net::UdpSocket, sink: Sink },
+    Web { socket: std::net::UdpSocket },
+    OpenWeb { id: MediaId, credentials: Credentials, sink: Sink },
     Start { id: MediaId, setup: Box<Setup>, recording: Option<PathBuf>, ear: bool },
     Update { id: MediaId, negotiated: Negotiated },
     Play { id: MediaId, item: u32, clip: Clip },
@@ -126,13 +132,28 @@ pub struct Media {
     loops: Arc<[Loop]>,
     ports: Arc<Ports>,
     next: Arc<AtomicU64>,
+    /// The certificate browsers are shown, made anew with each start.
+    identity: Identity,
 }
 
 struct Loop {
+    /// The port it shares among its browsers, once there was one.
+    web: Mutex<Option<u16>>,
     commands: Sender<Command>,
     /// Legs to close. Never full, so that no port is lost: each leg is closed once.
     closing: Sender<MediaId>,
     waker: Waker,
+}
+
+/// A browser's leg: where it is to be reached, and what its SDP is made with.
+#[derive(Debug)]
+pub struct WebLine {
+    /// Its media.
+    pub id: MediaId,
+    /// The port it shares with the other browsers of its loop; RTCP goes over it, too.
+    pub port: u16,
+    /// What to hand to [`media::web::offer`] and its kind.
+    pub local: media::web::Local,
 }
 
 /// A loop's queue is full or the loop is gone.
@@ -144,23 +165,25 @@ impl Media {
     /// Starts one loop for each processor but one, at least one; RTP is bound to `address`.
     pub fn start(address: IpAddr, range: RangeInclusive<u16>, cpus: usize) -> io::Result<Self> {
         let recorder = recorder::start()?;
+        let identity = web::identity().map_err(io::Error::other)?;
         let mut loops = Vec::new();
         for n in 0..cpus.saturating_sub(1).clamp(1, MOST_LOOPS) {
             let poll = mio::Poll::new()?;
             let waker = Waker::new(poll.registry(), run::WAKER)?;
             let (commands, receiver) = bounded(COMMANDS);
             let (closing, to_close) = unbounded();
-            let recorder = recorder.clone();
+            let (recorder, identity) = (recorder.clone(), identity.clone());
             thread::Builder::new().name(format!("media-{n}")).spawn(move || {
                 crate::threads::go_first();
-                run::Loop::new(poll, receiver, to_close, recorder).run();
+                run::Loop::new(poll, receiver, to_close, recorder, identity).run();
             })?;
-            loops.push(Loop { commands, closing, waker });
+            loops.push(Loop { web: Mutex::new(None), commands, closing, waker });
         }
         Ok(Self {
             loops: loops.into(),
             ports: Arc::new(Ports::new(address, range)),
             next: Arc::new(AtomicU64::new(1)),
+            identity,
         })
     }
 
@@ -187,6 +210,50 @@ impl Media {
         let id = MediaId(n * MOST_LOOPS as u64 + on);
         self.send(id, Command::Open { id, rtp, rtcp, sink: sink.clone() }).map_err(io::Error::other)?;
         Ok((id, port))
+    }
+
+    /// As [`Self::open`], for a browser: it shares the port of its loop, and its checks are answered from now on.
+    pub fn open_web(&self, sink: &Sink) -> io::Result<WebLine> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open_web_on(n, n % self.loops.len().max(1) as u64, sink)
+    }
+
+    /// As [`Self::open_web`], on the loop of `other`, so that both can be joined.
+    pub fn open_web_beside(&self, other: MediaId, sink: &Sink) -> io::Result<WebLine> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open_web_on(n, other.0 % MOST_LOOPS as u64, sink)
+    }
+
+    fn open_web_on(&self, n: u64, on: u64, sink: &Sink) -> io::Result<WebLine> {
+        let id = MediaId(n * MOST_LOOPS as u64 + on);
+        let port = self.web_port(id)?;
+        let credentials = Self::credentials()?;
+        let opening = Command::OpenWeb { id, credentials: credentials.clone(), sink: sink.clone() };
+        self.send(id, opening).map_err(io::Error::other)?;
+        let addresses = Some(self.address()).filter(|address| !address.is_unspecified());
+        let fingerprint = self.identity.fingerprint();
+        let addresses = addresses.into_iter().collect();
+        Ok(WebLine { id, port, local: media::web::Local { credentials, fingerprint, addresses } })
+    }
+
+    /// New ICE credentials, as [`media::web::answer`] wants them for an ICE restart.
+    pub fn credentials() -> io::Result<Credentials> {
+        let mut random = [0; Credentials::RANDOM];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        Ok(Credentials::new(random))
+    }
+
+    /// The port of the loop of `id` for browsers, bound when the first one comes.
+    fn web_port(&self, id: MediaId) -> io::Result<u16> {
+        let one = self.loop_of(id).ok_or_else(|| io::Error::other(Overloaded))?;
+        let mut bound = one.web.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(port) = *bound {
+            return Ok(port);
+        }
+        let Socket { rtp, port, .. } = self.ports.bind()?;
+        self.send(id, Command::Web { socket: rtp }).map_err(io::Error::other)?;
+        *bound = Some(port);
+        Ok(port)
     }
 
     /// Starts sending and receiving as negotiated; records to `recording`; with `ear` measures what is heard.

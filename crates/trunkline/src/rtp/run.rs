@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, TrySendError};
-use media::{Pacer, Rules, Session, Why};
+use media::sdp::Negotiated;
+use media::web::{Credentials, Identity};
+use media::{Pacer, Rules, Session, Setup, Why};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -15,10 +17,13 @@ use slab::Slab;
 use super::ear::Ear;
 use super::impair::BadLine;
 use super::recorder::{Disk, Told};
+use super::web::{Browser, Web};
 use super::{Closed, Command, Event, MediaId, Segment, Sink};
 
 /// The token of the loop's waker.
 pub(super) const WAKER: Token = Token(usize::MAX);
+/// The token of the socket its browsers share.
+pub(super) const WEB: Token = Token(usize::MAX - 1);
 /// How long a port stays bound after its call, so that a new call cannot inherit stray audio.
 const DRAIN: Duration = Duration::from_secs(3);
 /// Recorded samples gathered before they go to the disk: one second of stereo.
@@ -28,6 +33,8 @@ const CHUNK: usize = 16_000;
 const GATHER: Duration = Duration::from_millis(1);
 /// Packets read from one socket before the next one has its turn.
 const BURST: usize = 32;
+/// The same of the socket that all browsers share.
+const WEB_BURST: usize = 512;
 /// Frames made up for after a stall (1 s); a longer one delays the sound instead of bursting it out.
 const MOST_TICKS: u32 = 50;
 /// Seconds between the NTP era (1900) and the Unix epoch.
@@ -38,6 +45,9 @@ pub(super) struct Loop {
     commands: Receiver<Command>,
     closing: Receiver<MediaId>,
     disk: Disk,
+    identity: Identity,
+    /// Once there was a browser.
+    web: Option<Web>,
     legs: Slab<Leg>,
     by_id: HashMap<MediaId, usize>,
     pacer: Pacer<usize>,
@@ -45,7 +55,7 @@ pub(super) struct Loop {
     /// Events a full queue did not take; told again at the next wake-up.
     untold: VecDeque<(Sink, Event)>,
     /// Sockets that held more than a burst; read on at the next wake-up.
-    unread: Vec<usize>,
+    unread: Vec<Token>,
     packet: [u8; 2048],
     out: [u8; 1500],
     /// What a joined leg heard in its last ticks, for the other one.
@@ -53,12 +63,11 @@ pub(super) struct Loop {
     exit: bool,
 }
 
-struct Leg {
+pub(super) struct Leg {
     id: MediaId,
-    rtp: UdpSocket,
-    rtcp: UdpSocket,
+    pub(super) line: Line,
     sink: Sink,
-    session: Option<Box<Session>>,
+    pub(super) session: Option<Box<Session>>,
     ear: Option<Box<Ear>>,
     recording: bool,
     lost_chunks: u32,
@@ -69,6 +78,22 @@ struct Leg {
     segment: Option<Take>,
 }
 
+/// How its packets go and come.
+pub(super) enum Line {
+    Ports { rtp: UdpSocket, rtcp: UdpSocket },
+    Web(Box<Browser>),
+}
+
+impl Line {
+    /// What a full socket buffer does not take is lost as a network would lose it.
+    fn send(&self, web: Option<&Web>, packet: &[u8], to: SocketAddr, from_rtp: bool) {
+        match self {
+            Line::Ports { rtp, rtcp } => drop((if from_rtp { rtp } else { rtcp }).send_to(packet, to)),
+            Line::Web(_) => web.into_iter().for_each(|web| web.send(packet, to)),
+        }
+    }
+}
+
 /// A recording of its own under way.
 struct Take {
     item: u32,
@@ -76,17 +101,39 @@ struct Take {
     lost_chunks: u32,
 }
 
-impl Leg {
-    fn send(&mut self, packet: &[u8], to: SocketAddr, now: Instant) {
-        send_rtp(&self.rtp, &mut self.bad_line, packet, to, now);
+/// Hands a packet to the session of a leg; what is to go on as it is leaves the leg it is joined with at once.
+pub(super) fn deliver(
+    legs: &mut Slab<Leg>,
+    web: Option<&Web>,
+    (key, is_rtp): (usize, bool),
+    packet: &[u8],
+    from: SocketAddr,
+    now: Instant,
+    out: &mut [u8; 1500],
+) {
+    let Some(peer) = legs.get(key).map(|leg| leg.peer.filter(|peer| *peer != key)) else { return };
+    let both = peer.and_then(|peer| legs.get2_mut(key, peer)).map(|(leg, peer)| (leg, Some(peer)));
+    let (leg, peer) = match both {
+        Some(both) => both,
+        None => match legs.get_mut(key) {
+            Some(leg) => (leg, None),
+            None => return,
+        },
+    };
+    let Some(session) = leg.session.as_deref_mut() else { return };
+    if !is_rtp {
+        return session.handle_rtcp(packet, from, now);
     }
-}
-
-fn send_rtp(rtp: &UdpSocket, line: &mut Option<Box<BadLine>>, packet: &[u8], to: SocketAddr, now: Instant) {
-    match line {
-        // A full socket buffer loses this packet as a network would.
-        None => drop(rtp.send_to(packet, to)),
-        Some(line) => line.take(packet, to, now),
+    if let Some(relayed) = session.handle_rtp(packet, from, now)
+        && let Some(peer) = peer
+        && let Some(session) = peer.session.as_deref_mut()
+        && let Some(send) = session.forward(relayed, out)
+    {
+        let packet = out.get(..send.len).unwrap_or_default();
+        match &mut peer.bad_line {
+            None => peer.line.send(web, packet, send.to, true),
+            Some(line) => line.take(packet, send.to, now),
+        }
     }
 }
 
@@ -96,12 +143,15 @@ impl Loop {
         commands: Receiver<Command>,
         closing: Receiver<MediaId>,
         disk: Disk,
+        identity: Identity,
     ) -> Self {
         Self {
             poll,
             commands,
             closing,
             disk,
+            identity,
+            web: None,
             legs: Slab::new(),
             by_id: HashMap::new(),
             pacer: Pacer::new(Instant::now()),
@@ -142,7 +192,7 @@ impl Loop {
             }
             for event in &ready {
                 if event.token() != WAKER {
-                    self.receive(event.token().0, now);
+                    self.receive(event.token(), now);
                 }
             }
             // Counted first: whatever was said about a leg before it was to close is obeyed before.
@@ -174,25 +224,16 @@ impl Loop {
         let key = |id: &MediaId| self.by_id.get(id).copied();
         match command {
             Command::Open { id, rtp, rtcp, sink } => self.open(id, rtp, rtcp, sink),
+            Command::Web { socket } => self.web = Web::new(socket, self.poll.registry()),
+            Command::OpenWeb { id, credentials, sink } => self.open_web(id, credentials, sink),
             Command::Start { id, setup, recording, ear } => {
-                let Some((key, leg)) = key(&id).and_then(|key| Some((key, self.legs.get_mut(key)?))) else {
-                    return;
-                };
-                leg.recording = recording.is_some_and(|path| self.disk.open((id, None), path));
-                leg.ear = ear.then(|| Box::new(Ear::new()));
-                let mut session = Box::new(Session::new(*setup, now));
-                session.live(leg.peer.is_some());
-                session.deaf(!ear);
-                leg.session = Some(session);
-                self.pacer.insert(key);
-                self.pair(key);
+                if let Some(key) = key(&id) {
+                    self.start(key, *setup, recording, ear, now);
+                }
             }
             Command::Update { id, negotiated } => {
-                if let Some(session) = self.session(id) {
-                    session.update(negotiated, now);
-                }
-                if let Some(key) = self.by_id.get(&id).copied() {
-                    self.pair(key);
+                if let Some(key) = key(&id) {
+                    self.update(key, negotiated, now);
                 }
             }
             Command::Play { id, item, clip } => {
@@ -321,8 +362,7 @@ impl Loop {
     }
 
     fn open(&mut self, id: MediaId, rtp: StdSocket, rtcp: StdSocket, sink: Sink) {
-        let entry = self.legs.vacant_entry();
-        let key = entry.key();
+        let key = self.legs.vacant_key();
         let (mut rtp, mut rtcp) = (UdpSocket::from_std(rtp), UdpSocket::from_std(rtcp));
         let registry = self.poll.registry();
         let registered = registry
@@ -331,10 +371,20 @@ impl Loop {
         if let Err(error) = registered {
             tracing::error!(%error, "an RTP socket cannot be watched");
         }
-        entry.insert(Leg {
+        self.add(id, Line::Ports { rtp, rtcp }, sink);
+    }
+
+    fn open_web(&mut self, id: MediaId, credentials: Credentials, sink: Sink) {
+        let browser = Box::new(Browser::new(self.identity.clone(), credentials));
+        let key = self.legs.vacant_key();
+        self.web.iter_mut().for_each(|web| web.know(key, &browser));
+        self.add(id, Line::Web(browser), sink);
+    }
+
+    fn add(&mut self, id: MediaId, line: Line, sink: Sink) {
+        let key = self.legs.insert(Leg {
             id,
-            rtp,
-            rtcp,
+            line,
             sink,
             session: None,
             ear: None,
@@ -347,33 +397,49 @@ impl Loop {
         self.by_id.insert(id, key);
     }
 
-    fn receive(&mut self, token: usize, now: Instant) {
-        let key = token / 2;
-        let Some(peer) = self.legs.get(key).map(|leg| leg.peer.filter(|peer| *peer != key)) else { return };
-        let both = peer.and_then(|peer| self.legs.get2_mut(key, peer));
-        let (leg, mut peer) = match both.map(|(leg, peer)| (leg, Some(peer))) {
-            Some(both) => both,
-            None => match self.legs.get_mut(key) {
-                Some(leg) => (leg, None),
-                None => return,
-            },
-        };
-        let is_rtp = token.is_multiple_of(2);
-        let socket = if is_rtp { &leg.rtp } else { &leg.rtcp };
+    fn start(&mut self, key: usize, setup: Setup, recording: Option<PathBuf>, ear: bool, now: Instant) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        leg.recording = recording.is_some_and(|path| self.disk.open((leg.id, None), path));
+        leg.ear = ear.then(|| Box::new(Ear::new()));
+        let negotiated = setup.negotiated.clone();
+        let mut session = Box::new(Session::new(setup, now));
+        session.live(leg.peer.is_some());
+        session.deaf(!ear);
+        leg.session = Some(session);
+        self.pacer.insert(key);
+        self.agree(key, &negotiated, now);
+        self.pair(key);
+    }
+
+    fn update(&mut self, key: usize, negotiated: Negotiated, now: Instant) {
+        self.agree(key, &negotiated, now);
+        let session = self.legs.get_mut(key).and_then(|leg| leg.session.as_deref_mut());
+        if let Some(session) = session {
+            session.update(negotiated, now);
+        }
+        self.pair(key);
+    }
+
+    /// Tells what lies below the session what was agreed on.
+    fn agree(&mut self, key: usize, negotiated: &Negotiated, now: Instant) {
+        let Self { legs, web, out, .. } = self;
+        if let (Some(leg), Some(web), Some(agreed)) = (legs.get_mut(key), web, &negotiated.web) {
+            web.agree(key, leg, agreed, now, out);
+        }
+    }
+
+    fn receive(&mut self, token: Token, now: Instant) {
+        if token == WEB {
+            return self.receive_web(now);
+        }
+        let (key, is_rtp) = (token.0 / 2, token.0.is_multiple_of(2));
+        let Self { legs, web, packet, out, .. } = self;
         for _ in 0..BURST {
-            match socket.recv_from(&mut self.packet) {
+            let Some(Line::Ports { rtp, rtcp }) = legs.get(key).map(|leg| &leg.line) else { return };
+            match (if is_rtp { rtp } else { rtcp }).recv_from(packet) {
                 Ok((n, from)) => {
-                    let Some(session) = leg.session.as_deref_mut() else { continue };
-                    let packet = self.packet.get(..n).unwrap_or_default();
-                    if !is_rtp {
-                        session.handle_rtcp(packet, from, now);
-                    } else if let Some(relayed) = session.handle_rtp(packet, from, now)
-                        && let Some(peer) = peer.as_deref_mut()
-                        && let Some(session) = peer.session.as_deref_mut()
-                        && let Some(send) = session.forward(relayed, &mut self.out)
-                    {
-                        peer.send(self.out.get(..send.len).unwrap_or_default(), send.to, now);
-                    }
+                    let packet = packet.get(..n).unwrap_or_default();
+                    deliver(legs, web.as_ref(), (key, is_rtp), packet, from, now, out);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 // ICMP "port unreachable" of an earlier packet: the silence time-out judges that.
@@ -383,17 +449,37 @@ impl Loop {
         self.unread.push(token);
     }
 
+    fn receive_web(&mut self, now: Instant) {
+        let Self { legs, web, packet, out, unread, .. } = self;
+        let Some(web) = web else { return };
+        for _ in 0..WEB_BURST {
+            match web.receive(packet) {
+                Ok((n, from)) => web.take(legs, packet.get(..n).unwrap_or_default(), from, now, out),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {}
+            }
+        }
+        unread.push(WEB);
+    }
+
     fn tick(&mut self, now: Instant) {
         let ntp = ntp_now();
-        let Self { legs, pacer, disk, untold, out, heard, .. } = self;
+        let Self { legs, pacer, disk, untold, out, heard, web, .. } = self;
         pacer.due(now, |key, ticks| {
             let Some(leg) = legs.get_mut(key) else { return };
+            if let Some(web) = web {
+                web.wake(leg, now, out);
+            }
+            let web = web.as_ref();
             let Some(session) = leg.session.as_deref_mut() else { return };
             for _ in 0..ticks.min(MOST_TICKS) {
                 let mut packet = session.tick(now, out);
                 while let Some(send) = packet {
                     let packet_bytes = out.get(..send.len).unwrap_or_default();
-                    send_rtp(&leg.rtp, &mut leg.bad_line, packet_bytes, send.to, now);
+                    match &mut leg.bad_line {
+                        None => leg.line.send(web, packet_bytes, send.to, true),
+                        Some(line) => line.take(packet_bytes, send.to, now),
+                    }
                     packet = session.more(out);
                 }
                 if let Some(ear) = leg.ear.as_deref_mut() {
@@ -404,11 +490,10 @@ impl Loop {
                 }
             }
             while let Some((packet, to)) = leg.bad_line.as_mut().and_then(|line| line.due(now)) {
-                let _ = leg.rtp.send_to(packet, to);
+                leg.line.send(web, packet, to, true);
             }
             if let Some(send) = session.poll_rtcp(now, ntp, out) {
-                let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
-                let _ = socket.send_to(out.get(..send.len).unwrap_or_default(), send.to);
+                leg.line.send(web, out.get(..send.len).unwrap_or_default(), send.to, send.from_rtp);
             }
             if session.segment().len() >= CHUNK {
                 save_segment(leg.id, &mut leg.segment, session, disk);
@@ -446,8 +531,8 @@ impl Loop {
         let mut had_segment = false;
         if let Some(mut session) = leg.session.take() {
             if let Some(send) = session.close(&mut self.out) {
-                let socket = if send.from_rtp { &leg.rtp } else { &leg.rtcp };
-                let _ = socket.send_to(self.out.get(..send.len).unwrap_or_default(), send.to);
+                let bye = self.out.get(..send.len).unwrap_or_default();
+                leg.line.send(self.web.as_ref(), bye, send.to, send.from_rtp);
             }
             had_segment = leg.segment.is_some();
             if let Some(take) = leg.segment.take() {
@@ -461,6 +546,9 @@ impl Loop {
             if leg.recording {
                 leg.lost_chunks += u32::from(!self.disk.frames((leg.id, None), session.recorded().to_vec()));
             }
+        }
+        if let (Line::Web(browser), Some(web)) = (&leg.line, &mut self.web) {
+            web.forget(browser);
         }
         if leg.lost_chunks > 0 {
             closed.recording_error =

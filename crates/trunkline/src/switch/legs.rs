@@ -308,7 +308,7 @@ pub(crate) fn leg_end(by: sip::By) -> LegEnd {
 
 /// Whether the other side has put us on hold: it no longer wants to hear us.
 pub(crate) fn is_held(negotiated: &Negotiated) -> bool {
-    !negotiated.direction.sends() || negotiated.remote.ip().is_unspecified()
+    negotiated.is_held()
 }
 
 /// What we say of why we end a leg (RFC 3326).

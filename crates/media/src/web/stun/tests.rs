@@ -81,7 +81,9 @@ fn who_is_controlled_too_is_told_of_the_conflict() {
 fn only_what_is_signed_counts() {
     let good = check(&ours(), true);
     assert!(Check::parse(&good, &ours()).unwrap().nominates);
-    for at in 0..good.len() {
+    // What is no FINGERPRINT any more is an attribute behind the signature, which is read over.
+    let head = good.len() - 8..good.len() - 4;
+    for at in (0..good.len()).filter(|at| !head.contains(at)) {
         let mut bad = good.clone();
         bad[at] ^= 1;
         assert_eq!(Check::parse(&bad, &ours()), None, "byte {at}");
