@@ -196,7 +196,9 @@ fn the_handshake_has_two_parts() {
 fn the_attributes_may_stand_elsewhere() {
     let keyed: Vec<&str> = OFFER
         .lines()
-        .filter(|line| ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=setup"].iter().any(|a| line.starts_with(a)))
+        .filter(|line| {
+            ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=setup"].iter().any(|a| line.starts_with(a))
+        })
         .collect();
     let bare = OFFER.lines().filter(|line| !keyed.contains(line)).collect::<Vec<_>>().join("\r\n") + "\r\n";
     let keyed = keyed.join("\r\n");
@@ -225,10 +227,8 @@ fn says_what_is_lacking() {
         ("no audio", OFFER.replace("m=audio", "m=text")),
         ("port 0", OFFER.replace("m=audio 9", "m=audio 0")),
     ];
-    let refusals: Vec<_> = cases
-        .iter()
-        .map(|(name, sdp)| format!("{name}: {}", answered(sdp, None).unwrap_err()))
-        .collect();
+    let refusals: Vec<_> =
+        cases.iter().map(|(name, sdp)| format!("{name}: {}", answered(sdp, None).unwrap_err())).collect();
     assert_snapshot!(refusals.join("\n"), @r"
     a phone: the other side's WebRTC description lacks UDP/TLS/RTP/SAVPF
     no mux: the other side's WebRTC description lacks a=rtcp-mux
@@ -274,8 +274,7 @@ fn reads_the_browsers_of_others() {
     for file in ["chromium156-offer.sdp", "baresip1.0.0-answer.sdp"] {
         let sdp = std::fs::read(corpus.join("captured-here").join(file)).unwrap();
         assert!(is_web(&sdp), "{file}");
-        let (_, negotiated) =
-            answer(&sdp, &local(&[Codec::Pcmu]), &ours(), None, credentials(2)).unwrap();
+        let (_, negotiated) = answer(&sdp, &local(&[Codec::Pcmu]), &ours(), None, credentials(2)).unwrap();
         assert_eq!(negotiated.dtmf, Dtmf::Rfc4733(126), "{file}");
     }
 }
