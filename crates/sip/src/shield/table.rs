@@ -85,6 +85,8 @@ const WAYS: usize = 8;
 pub struct Table<V> {
     sets: Box<[Option<Box<Set<V>>>]>,
     len: usize,
+    /// The set that is swept next.
+    hand: usize,
 }
 
 /// The tags of a set share two cache lines, so that a flood of strangers does not pull in what is known of others.
@@ -131,7 +133,7 @@ impl<V: Keep> Table<V> {
     pub fn new(capacity: usize) -> Self {
         let sets = (capacity / WAYS).max(1);
         let sets = if sets.is_power_of_two() { sets } else { sets.next_power_of_two() / 2 };
-        Self { sets: (0..sets).map(|_| None).collect(), len: 0 }
+        Self { sets: (0..sets).map(|_| None).collect(), len: 0, hand: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -191,6 +193,16 @@ impl<V: Keep> Table<V> {
         self.sets.iter_mut().flatten().flat_map(|set| &mut set.values)
     }
 
+    /// Gives the memory of one set back if all in it may be forgotten at `now`. Called again and again it comes to each.
+    pub fn sweep(&mut self, now: u64) {
+        let place = self.place(self.hand as u64);
+        self.hand = place + 1;
+        let Some(slot) = self.sets.get_mut(place) else { return };
+        if let Some(set) = slot.take_if(|set| set.values.iter().all(|value| value.keep_until() <= now)) {
+            self.len -= set.values.len();
+        }
+    }
+
     pub fn clear(&mut self) {
         self.sets.iter_mut().for_each(|set| *set = None);
         self.len = 0;
@@ -229,6 +241,18 @@ mod tests {
         }
         assert!(table.claim(10, 103, || 700).is_some());
         assert_eq!((table.get(3), table.get(9), table.get(2)), (None, Some(&1_000), Some(&1_000)));
+    }
+
+    #[test]
+    fn what_nobody_needs_is_given_back() {
+        let mut table = Table::new(32);
+        for key in 0..12 {
+            assert!(table.claim(key, 0, || 100 + key % 4).is_some());
+        }
+        for (now, left) in [(99, 12), (100, 9), (102, 3), (102, 3), (103, 0)] {
+            (0..4).for_each(|_| table.sweep(now));
+            assert_eq!((table.len(), table.values().count()), (left, left), "at {now}");
+        }
     }
 
     #[test]
