@@ -226,6 +226,9 @@ async fn start(
         bindings: config.data_dir.join("bindings.db"),
         registrars: registrars.clone(),
         domain: config.sip_domain.clone(),
+        trusted: config
+            .shield
+            .then(|| config.shield_trusted.iter().filter_map(|it| it.parse().ok()).collect()),
     };
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;

@@ -42,6 +42,10 @@ pub struct Config {
     pub tls_key_file: Option<PathBuf>,
     /// Origins of pages that may open a WebSocket; empty: all.
     pub web_origins: Vec<String>,
+    /// Whether who scans and guesses is shut out.
+    pub shield: bool,
+    /// Who never is.
+    pub shield_trusted: Vec<String>,
     /// TCP, TLS and WebSocket connections of SIP at once.
     pub sip_connections: usize,
     /// Those of them from one address; 0 is no limit.
@@ -236,6 +240,8 @@ impl Default for Config {
             tls_cert_file: None,
             tls_key_file: None,
             web_origins: Vec::new(),
+            shield: true,
+            shield_trusted: vec!["127.0.0.1".into(), "::1".into()],
             sip_connections: limits.connections,
             sip_connections_per_source: limits.per_source,
             sip_domain: "localhost".into(),

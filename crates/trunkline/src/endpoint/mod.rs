@@ -25,7 +25,8 @@ use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt;
-use sip::{Input, Output, Path, PeerName, Transport};
+use sip::shield::{Peek, Verdict};
+use sip::{Input, Output, Path, PeerName, Shield, Transport};
 
 pub use certificate::{CertificateError, Certificates, Files, own_names, self_signed};
 use connection::{Piece, Reading};
@@ -96,6 +97,8 @@ pub struct Endpoint {
     backlog: bool,
     /// Connections that were up and are over.
     closed: VecDeque<Path>,
+    /// Who is listened to; none: everybody.
+    shield: Option<Box<Shield>>,
 }
 
 impl Endpoint {
@@ -154,6 +157,7 @@ impl Endpoint {
             buffer: vec![0; 65_536],
             backlog: false,
             closed: VecDeque::new(),
+            shield: None,
         })
     }
 
@@ -220,6 +224,16 @@ impl Endpoint {
         self.closed.pop_front()
     }
 
+    /// From now on listens to those alone whom `shield` admits.
+    pub fn guard(&mut self, shield: Shield) {
+        self.shield = Some(Box::new(shield));
+    }
+
+    /// Who is listened to, where that is not everybody.
+    pub fn shield(&mut self) -> Option<&mut Shield> {
+        self.shield.as_deref_mut()
+    }
+
     /// The protocol core, for its verbs and figures.
     pub fn sip(&mut self) -> &mut sip::Endpoint {
         &mut self.sip
@@ -261,8 +275,8 @@ impl Endpoint {
             0 => self.backlog = true,
             1 | 2 => self.accept(now),
             _ => {
-                let sip = &mut self.sip;
-                let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+                let (sip, shield) = (&mut self.sip, &mut self.shield);
+                let received = &mut |path, piece: Piece<'_>| hand_on(sip, shield, path, piece, now);
                 let reading = &mut Reading { origins: &self.origins, received, now };
                 self.streams.handle_ready(ready, &mut self.buffer, reading);
             }
@@ -277,8 +291,8 @@ impl Endpoint {
         if self.listeners().any(Listener::is_waiting) {
             self.accept(now);
         }
-        let sip = &mut self.sip;
-        let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+        let (sip, shield) = (&mut self.sip, &mut self.shield);
+        let received = &mut |path, piece: Piece<'_>| hand_on(sip, shield, path, piece, now);
         let reading = &mut Reading { origins: &self.origins, received, now };
         self.streams.read_on(&mut self.buffer, reading);
         self.told(now);
@@ -292,8 +306,8 @@ impl Endpoint {
         }
         stream.set_nonblocking(true)?;
         let path = Path::new(Transport::Ws, self.routes.local(remote, Transport::Ws)?, remote);
-        let sip = &mut self.sip;
-        let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+        let (sip, shield) = (&mut self.sip, &mut self.shield);
+        let received = &mut |path, piece: Piece<'_>| hand_on(sip, shield, path, piece, now);
         let reading = &mut Reading { origins: &self.origins, received, now };
         let adopted = self.streams.adopt_web(TcpStream::from_std(stream), path, &early, reading);
         self.told(now);
@@ -308,7 +322,7 @@ impl Endpoint {
                     let Ok(local) = self.routes.local(remote, Transport::Udp) else { continue };
                     let path = Path::new(Transport::Udp, local, remote);
                     let bytes = self.buffer.get(..n).unwrap_or_default();
-                    if admits(bytes) {
+                    if admits(bytes) && is_admitted(&mut self.shield, &path, bytes, now) {
                         self.sip.handle_input(Input::Datagram { path, bytes }, now);
                     }
                 }
@@ -372,24 +386,24 @@ impl Endpoint {
     /// Takes who waits, at most a batch of them. Where there are too many already, the connection is closed with nothing
     /// done for it.
     fn accept(&mut self, now: Instant) {
-        let Self { tcp, tls, streams, routes, .. } = self;
+        let Self { tcp, tls, streams, routes, shield, .. } = self;
         if let Some(listener) = tcp {
             listener.accept(now, |stream, remote| {
-                let local = routes.local(remote, Transport::Tcp)?;
-                match streams.admits(remote) {
-                    true => streams.adopt(stream, Path::new(Transport::Tcp, local, remote), None, now),
+                let path = Path::new(Transport::Tcp, routes.local(remote, Transport::Tcp)?, remote);
+                match streams.admits(remote) && may_connect(shield, &path, now) {
+                    true => streams.adopt(stream, path, None, now),
                     false => Ok(()),
                 }
             });
         }
         if let Some((listener, certificates)) = tls {
             listener.accept(now, |stream, remote| {
-                let local = routes.local(remote, Transport::Tls)?;
-                if !streams.admits(remote) {
+                let path = Path::new(Transport::Tls, routes.local(remote, Transport::Tls)?, remote);
+                if !streams.admits(remote) || !may_connect(shield, &path, now) {
                     return Ok(());
                 }
                 let server = Some(certificates.current(now));
-                streams.adopt(stream, Path::new(Transport::Tls, local, remote), server, now)
+                streams.adopt(stream, path, server, now)
             });
         }
     }
@@ -410,15 +424,34 @@ impl Endpoint {
 }
 
 /// Hands what arrived to the core; tells how far a stream has come.
-fn hand_on(sip: &mut sip::Endpoint, path: Path, piece: Piece<'_>, now: Instant) -> Option<sip::Progress> {
+fn hand_on(
+    sip: &mut sip::Endpoint,
+    shield: &mut Option<Box<Shield>>,
+    path: Path,
+    piece: Piece<'_>,
+    now: Instant,
+) -> Option<sip::Progress> {
     match piece {
         Piece::Stream(bytes) => {
             sip.handle_input(Input::Stream { path, bytes }, now);
             sip.progress(&path)
         }
         Piece::Message(bytes) => {
-            sip.handle_input(Input::Message { path, bytes }, now);
+            if is_admitted(shield, &path, bytes, now) {
+                sip.handle_input(Input::Message { path, bytes }, now);
+            }
             None
         }
     }
+}
+
+fn is_admitted(shield: &mut Option<Box<Shield>>, path: &Path, bytes: &[u8], now: Instant) -> bool {
+    let Some(shield) = shield else { return true };
+    shield.admit(&Peek::of(bytes, path), now) == Verdict::Pass
+}
+
+/// Whether somebody may connect: asked before a handshake, which costs more than any message.
+fn may_connect(shield: &mut Option<Box<Shield>>, path: &Path, now: Instant) -> bool {
+    let Some(shield) = shield else { return true };
+    shield.admit(&Peek::connection(path), now) == Verdict::Pass
 }

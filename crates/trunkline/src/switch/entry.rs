@@ -77,6 +77,8 @@ pub(super) struct Leg {
     pub(super) incoming: Option<Box<Incoming>>,
     /// Whose phone it is.
     pub(super) user: Option<Id>,
+    /// What the shield knows it by.
+    pub(super) flow: Option<sip::Path>,
 }
 
 impl Leg {
@@ -93,6 +95,7 @@ impl Leg {
             early: Vec::new(),
             incoming: None,
             user: None,
+            flow: None,
         }
     }
 }

@@ -263,6 +263,9 @@ impl Loop {
         if let Some(sip) = leg.sip {
             self.by_leg.remove(&sip);
         }
+        if let (Some(path), Some(shield)) = (leg.flow, self.parts.endpoint.shield()) {
+            shield.flow_down(None, &path, now);
+        }
         if let Some(line) = leg.media {
             // The last word of the first leg's media is waited for.
             if entry.main != Some(line.id) {

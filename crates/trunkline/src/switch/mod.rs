@@ -15,6 +15,7 @@ mod requests;
 mod run;
 mod saved;
 mod sound;
+mod trusted;
 mod turns;
 
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use mio::{Token, Waker};
 use serde::Serialize;
+use sip::Shield;
+use sip::shield::{self, Prefix};
 use tokio::sync::oneshot;
 
 pub use admission::Slot;
@@ -40,6 +43,7 @@ pub(crate) use describe::describe;
 pub(crate) use legs::{is_held, leg_end, leg_failure, q850, reason};
 
 use admission::{Admission, stopping};
+use trusted::Trusted;
 
 use crate::callers::{Callers, Registrars};
 use crate::dns::Resolver;
@@ -249,6 +253,8 @@ pub struct Setup {
     pub registrars: Arc<Registrars>,
     /// The server's own SIP domain.
     pub domain: String,
+    /// Who is listened to whatever it does; none: no shield at all.
+    pub trusted: Option<Vec<Prefix>>,
 }
 
 impl Switch {
@@ -265,7 +271,7 @@ impl Switch {
             ..sip::Config::default()
         };
         let registry = poll.registry().try_clone()?;
-        let endpoint =
+        let mut endpoint =
             Endpoint::bind_with(setup.listen, setup.doors, config, setup.trust, seed, registry, SIP)?;
         let (address, tls_address) = (endpoint.address(), endpoint.tls_address());
         let (commands, receiver) = bounded(COMMANDS);
@@ -276,7 +282,12 @@ impl Switch {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
         let rolls = key.iter().fold(0, |rolls: u64, byte| rolls << 8 ^ rolls >> 56 ^ u64::from(*byte));
-        let registrar = Registrar::new(rolls, kept, |user| owners.get(&user).copied(), Instant::now());
+        let registrar = Registrar::new(rolls, kept, |user| owners.get(&user).cloned(), Instant::now());
+        let trusted =
+            setup.trusted.map(|always| Trusted::new(always, directory.clone(), setup.registrars.clone()));
+        if trusted.is_some() {
+            endpoint.guard(Shield::new(shield::Settings::default(), key, Instant::now()));
+        }
         let callers = Callers::new(directory, setup.registrars, key, setup.domain);
         let shared = Arc::new(Shared::default());
         let admission = Admission::new(setup.max_calls);
@@ -293,7 +304,7 @@ impl Switch {
             admission: admission.clone(),
             recordings: setup.recordings,
         };
-        let mut looped = run::Loop::new(parts, callers, registrar.clone(), bindings);
+        let mut looped = run::Loop::new(parts, callers, registrar.clone(), bindings, trusted);
         looped.end_saved(setup.saved, Instant::now());
         let thread = std::thread::Builder::new().name("switch".into()).spawn(move || {
             crate::threads::go_first();

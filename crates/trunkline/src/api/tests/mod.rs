@@ -94,6 +94,7 @@ impl House {
             bindings: config.data_dir.join("bindings.db"),
             registrars: Default::default(),
             domain: config.sip_domain.clone(),
+            trusted: None,
         };
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();
