@@ -10,6 +10,7 @@ pub mod bindings;
 mod calls;
 mod deliveries;
 mod feed;
+mod insights;
 mod keys;
 mod legs;
 mod once;
