@@ -22,6 +22,7 @@ use crate::config::{Config, EngineChoice, SpeechConfig};
 use crate::dns::Resolver;
 use crate::endpoint::{Listen, Trust};
 use crate::http;
+use crate::insight::Keeper;
 use crate::outward::Outward;
 use crate::recordings;
 use crate::rtp::Media;
@@ -210,6 +211,7 @@ async fn start(
         max_calls: config.max_calls,
         recordings: config.data_dir.join("recordings"),
         saved,
+        keeper: Keeper::start(store.clone(), config.insight),
     };
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;

@@ -20,6 +20,7 @@ use stream::{Heard, Streams};
 use tls::PeerNames;
 pub use tls::Trust;
 
+use crate::insight::Tap;
 use crate::switch::Target;
 
 /// Datagrams read before outputs are looked at, so that a flood cannot starve the timers.
@@ -46,6 +47,7 @@ pub struct Endpoint {
     names: PeerNames,
     trust: Trust,
     routes: Routes,
+    tap: Option<Tap>,
     first_token: usize,
     buffer: Vec<u8>,
     backlog: bool,
@@ -81,6 +83,7 @@ impl Endpoint {
             names: PeerNames::default(),
             trust,
             routes: Routes::new(bound, listen.external),
+            tap: None,
             first_token,
             buffer: vec![0; 65_536],
             backlog: false,
@@ -128,6 +131,16 @@ impl Endpoint {
         Ok(Path { transport, local, remote, peer })
     }
 
+    /// From now on what passes is kept for the calls.
+    pub fn set_tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
+    }
+
+    /// What is kept of the messages that pass, if anything is.
+    pub fn tap(&mut self) -> Option<&mut Tap> {
+        self.tap.as_mut()
+    }
+
     /// The protocol core, for its verbs and figures.
     pub fn sip(&mut self) -> &mut sip::Endpoint {
         &mut self.sip
@@ -145,7 +158,8 @@ impl Endpoint {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.sip.poll_timeout(), self.streams.poll_timeout()].into_iter().flatten().min()
+        let tap = self.tap.as_ref().and_then(Tap::poll_timeout);
+        [self.sip.poll_timeout(), self.streams.poll_timeout(), tap].into_iter().flatten().min()
     }
 
     /// Lets due timers fire.
@@ -153,6 +167,9 @@ impl Endpoint {
         self.streams.handle_timeout(now);
         self.told(now);
         self.sip.handle_timeout(now);
+        if let Some(tap) = &mut self.tap {
+            tap.handle_timeout(now);
+        }
     }
 
     /// Reads what a ready socket holds.
@@ -161,7 +178,7 @@ impl Endpoint {
             0 => self.backlog = true,
             1 => self.accept(now),
             _ => self.streams.handle_ready(ready, &mut self.buffer, now, &mut |path, bytes| {
-                self.sip.handle_input(Input::Stream { path, bytes }, now);
+                take(&mut self.sip, &mut self.tap, Input::Stream { path, bytes }, now);
             }),
         }
         self.told(now);
@@ -181,7 +198,7 @@ impl Endpoint {
                     let path = Path::new(Transport::Udp, local, remote);
                     let bytes = self.buffer.get(..n).unwrap_or_default();
                     if admits(bytes) {
-                        self.sip.handle_input(Input::Datagram { path, bytes }, now);
+                        take(&mut self.sip, &mut self.tap, Input::Datagram { path, bytes }, now);
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -201,6 +218,9 @@ impl Endpoint {
                 Output::Event(event) => return Some(event),
                 Output::Close { path } => self.streams.close(&path),
                 Output::Send { path, bytes } => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.sent(&path, &bytes, now);
+                    }
                     let sent = match path.transport {
                         Transport::Udp => self.send_datagram(&bytes, path.remote),
                         Transport::Tcp | Transport::Tls => self.send_stream(path, &bytes, now),
@@ -258,7 +278,15 @@ impl Endpoint {
                 Heard::Closed(path) => Input::Closed { path: *path },
                 Heard::Failed(path, reason) => Input::SendFailed { path: *path, reason },
             };
-            self.sip.handle_input(input, now);
+            take(&mut self.sip, &mut self.tap, input, now);
         }
     }
+}
+
+/// Lets an input pass the tap.
+fn take(sip: &mut sip::Endpoint, tap: &mut Option<Tap>, input: Input<'_>, now: Instant) {
+    if let Some(tap) = tap {
+        tap.input(&input, now);
+    }
+    sip.handle_input(input, now);
 }

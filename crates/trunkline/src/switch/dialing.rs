@@ -52,6 +52,11 @@ impl Loop {
                 if let Some(leg) = entry.leg_mut(at) {
                     leg.sip = Some(sip);
                 }
+                if let Some(tap) = self.parts.endpoint.tap() {
+                    let role = if at.second.is_none() { "first" } else { "second" };
+                    let trunk = entry.dial(at).and_then(|dial| dial.trunk.as_ref());
+                    tap.hold(entry.id, &call_id, role, trunk.map_or("", |(_, name)| name));
+                }
                 if at.second.is_none() {
                     let trunk = entry.dial(at).and_then(|dial| dial.trunk.clone());
                     let write = Write::Attempt { call: entry.id, sip_call_id: call_id.clone(), trunk };

@@ -42,6 +42,7 @@ use admission::{Admission, stopping};
 use crate::dns::Resolver;
 use crate::endpoint::{Endpoint, Listen, Trust};
 use crate::id::Id;
+use crate::insight::{Keeper, Tap, Unmasked};
 use crate::refused::Refused;
 use crate::rtp::{self, Heard, Media};
 use crate::store::{SavedLeg, Store};
@@ -175,6 +176,7 @@ pub(crate) enum Command {
     Live(Id, Live, oneshot::Sender<Result<(), Refused>>),
     Heard(Id, Heard),
     Limit(Id, call::Limits),
+    Insight(Id, oneshot::Sender<Option<Unmasked>>),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     HangUpAll,
@@ -188,6 +190,7 @@ pub struct Switch {
     waker: Arc<Waker>,
     shared: Arc<Shared>,
     admission: Arc<Admission>,
+    keeper: Keeper,
     address: SocketAddr,
 }
 
@@ -217,6 +220,8 @@ pub struct Setup {
     pub recordings: PathBuf,
     /// Legs that a crash left open on the other side: to be ended.
     pub saved: Vec<SavedLeg>,
+    /// Where the messages of calls go once they are over.
+    pub keeper: Keeper,
 }
 
 impl Switch {
@@ -231,9 +236,13 @@ impl Switch {
             max_legs: setup.max_calls.saturating_mul(2).max(64),
             ..sip::Config::default()
         };
-        let endpoint =
+        let max_legs = config.max_legs;
+        let mut endpoint =
             Endpoint::bind(setup.listen, config, setup.trust, seed, poll.registry().try_clone()?, SIP)?;
         let address = endpoint.address();
+        if setup.keeper.is_on() {
+            endpoint.set_tap(Tap::new(max_legs.saturating_mul(2), setup.keeper.clone()));
+        }
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let shared = Arc::new(Shared::default());
@@ -256,7 +265,7 @@ impl Switch {
             crate::threads::go_first();
             looped.run();
         })?;
-        Ok((Self { commands, waker, shared, admission, address }, thread))
+        Ok((Self { commands, waker, shared, admission, keeper: setup.keeper, address }, thread))
     }
 
     /// Where SIP listens.
@@ -292,6 +301,18 @@ impl Switch {
     /// Takes what a simulated callee heard; it becomes part of the call's record.
     pub fn heard(&self, call: Id, heard: Heard) {
         let _ = self.send(Command::Heard(call, heard));
+    }
+
+    /// What was said so far on a call that goes on, or did until just now.
+    pub async fn insight(&self, call: Id) -> Option<Unmasked> {
+        let (reply, copy) = oneshot::channel();
+        self.send(Command::Insight(call, reply)).ok()?;
+        copy.await.ok()?
+    }
+
+    /// Where the messages of calls go once they are over.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     /// Sets a trunk's limits for those who wait for it already.

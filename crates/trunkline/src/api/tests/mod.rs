@@ -4,6 +4,7 @@ mod access;
 mod calling;
 mod described;
 mod doors;
+mod insight;
 mod lists;
 mod once;
 mod recordings;
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::dns::Resolver;
 use crate::endpoint::{Listen, Trust};
 use crate::id::Id;
+use crate::insight::Keeper;
 use crate::rtp::Media;
 use crate::secret::Secret;
 use crate::sim::{self, Directory, Network, Voices};
@@ -88,6 +90,7 @@ impl House {
             max_calls: 10,
             recordings: config.data_dir.join("recordings"),
             saved: Vec::new(),
+            keeper: Keeper::start(store.clone(), config.insight),
         };
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();

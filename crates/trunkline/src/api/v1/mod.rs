@@ -4,6 +4,7 @@ mod account;
 mod calls;
 mod describe;
 mod events;
+mod insight;
 mod keys;
 mod live;
 mod recordings;
@@ -68,6 +69,8 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(live::pause_recording))
         .routes(routes!(live::resume_recording))
         .routes(routes!(calls::events))
+        .routes(routes!(insight::ladder))
+        .routes(routes!(insight::pcap))
         .routes(routes!(recordings::fetch, recordings::delete))
         .routes(routes!(recordings::of_call))
         .routes(routes!(recordings::fetch_one, recordings::delete_one))
