@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::endpoint::Limits;
+use crate::insight::Which;
 use crate::secret::Secret;
 use crate::trunk::TrunkSettings;
 
@@ -98,6 +99,8 @@ pub struct Config {
     pub keep_recordings: Option<Duration>,
     /// How long events of calls, and webhook deliveries that are over, are kept.
     pub keep_events: Option<Duration>,
+    /// Of which calls the SIP messages are kept.
+    pub insight: Which,
     /// The wait after a webhook's first failure; the later ones grow with it.
     pub webhook_retry: Duration,
     /// How often a webhook is tried in all.
@@ -268,6 +271,7 @@ impl Default for Config {
             keep_calls: Some(days(365)),
             keep_recordings: Some(days(30)),
             keep_events: Some(days(90)),
+            insight: Which::All,
             webhook_retry: Duration::from_secs(5),
             webhook_attempts: 10,
             webhook_max_age: days(4),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Config, ConfigError, EngineChoice, LogFormat, Provider, Sips};
+use crate::insight::Which;
 use crate::secret::Secret;
 use crate::trunk;
 
@@ -172,6 +173,15 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("keep_calls", KEEP, |c, v| keep(&mut c.keep_calls, v)),
     Key::new("keep_recordings", KEEP, |c, v| keep(&mut c.keep_recordings, v)),
     Key::new("keep_events", KEEP, |c, v| keep(&mut c.keep_events, v)),
+    Key::new("insight", "all, failed or off", |c, v| {
+        let which = match v {
+            "all" => Which::All,
+            "failed" => Which::Failed,
+            "off" => Which::Off,
+            _ => return None,
+        };
+        put(&mut c.insight, which)
+    }),
     Key::new("webhook_retry", TIME, |c, v| duration(&mut c.webhook_retry, v)),
     Key::new("webhook_attempts", "a number from 1 to 100", |c, v| {
         let attempts = v.parse().ok()?;

@@ -46,6 +46,10 @@ impl Loop {
         if let Some(shield) = self.parts.endpoint.shield() {
             shield.flow_up(None, &path);
         }
+        let call_id = self.parts.endpoint.sip().call_id(sip).unwrap_or_default().to_owned();
+        if let (Some(entry), Some(tap)) = (self.calls.get(key), self.parts.endpoint.tap()) {
+            tap.hold(entry.id, &call_id, "first", "");
+        }
         self.step(key, now);
     }
 

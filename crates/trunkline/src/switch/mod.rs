@@ -49,6 +49,7 @@ use crate::callers::{Callers, Registrars};
 use crate::dns::Resolver;
 use crate::endpoint::{Doors, Endpoint, Listen, Trust, Upgraded};
 use crate::id::Id;
+use crate::insight::{Keeper, Tap, Unmasked};
 use crate::receive::Arrival;
 use crate::refused::Refused;
 use crate::registrar::{Registrar, user_key};
@@ -186,6 +187,7 @@ pub(crate) enum Command {
     Live(Id, Live, oneshot::Sender<Result<(), Refused>>),
     Heard(Id, Heard),
     Limit(Id, call::Limits),
+    Insight(Id, oneshot::Sender<Option<Unmasked>>),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     Received(sip::LegId, Box<Result<Place, Refused>>),
@@ -201,6 +203,7 @@ pub struct Switch {
     waker: Arc<Waker>,
     shared: Arc<Shared>,
     admission: Arc<Admission>,
+    keeper: Keeper,
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
     registrar: Registrar,
@@ -255,6 +258,8 @@ pub struct Setup {
     pub domain: String,
     /// Who is listened to whatever it does; none: no shield at all.
     pub trusted: Option<Vec<Prefix>>,
+    /// Where the messages of calls go once they are over.
+    pub keeper: Keeper,
 }
 
 impl Switch {
@@ -270,10 +275,14 @@ impl Switch {
             asks: true,
             ..sip::Config::default()
         };
+        let max_legs = config.max_legs;
         let registry = poll.registry().try_clone()?;
         let mut endpoint =
             Endpoint::bind_with(setup.listen, setup.doors, config, setup.trust, seed, registry, SIP)?;
         let (address, tls_address) = (endpoint.address(), endpoint.tls_address());
+        if setup.keeper.is_on() {
+            endpoint.set_tap(Tap::new(max_legs.saturating_mul(2), setup.keeper.clone()));
+        }
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let (bindings, kept) = Bindings::open(&setup.bindings, now_ms(), waker.clone())?;
@@ -310,7 +319,8 @@ impl Switch {
             crate::threads::go_first();
             looped.run();
         })?;
-        Ok((Self { commands, waker, shared, admission, address, tls_address, registrar }, thread))
+        let keeper = setup.keeper;
+        Ok((Self { commands, waker, shared, admission, keeper, address, tls_address, registrar }, thread))
     }
 
     /// Where SIP listens.
@@ -372,6 +382,18 @@ impl Switch {
     /// Takes what a simulated callee heard; it becomes part of the call's record.
     pub fn heard(&self, call: Id, heard: Heard) {
         let _ = self.send(Command::Heard(call, heard));
+    }
+
+    /// What was said so far on a call that goes on, or did until just now.
+    pub async fn insight(&self, call: Id) -> Option<Unmasked> {
+        let (reply, copy) = oneshot::channel();
+        self.send(Command::Insight(call, reply)).ok()?;
+        copy.await.ok()?
+    }
+
+    /// Where the messages of calls go once they are over.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     /// Sets a trunk's limits for those who wait for it already.

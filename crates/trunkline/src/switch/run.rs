@@ -236,7 +236,16 @@ impl Loop {
                     );
                 }
             }
-            Command::Exit => self.exit = true,
+            Command::Insight(id, reply) => {
+                let copy = self.parts.endpoint.tap().and_then(|tap| tap.copy(id, now));
+                let _ = reply.send(copy);
+            }
+            Command::Exit => {
+                self.exit = true;
+                if let Some(tap) = self.parts.endpoint.tap() {
+                    tap.close(now);
+                }
+            }
         }
     }
 
