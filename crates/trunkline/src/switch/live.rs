@@ -87,7 +87,7 @@ impl Loop {
     }
 }
 
-fn not_now(why: NotNow) -> Refused {
+pub(super) fn not_now(why: NotNow) -> Refused {
     let (code, hint) = match why {
         NotNow::NotAnswered => ("call_not_answered", "Wait until its state is in-progress."),
         NotNow::Ending => ("call_ended", "Place another call."),

@@ -15,6 +15,7 @@ mod requests;
 mod run;
 mod saved;
 mod sound;
+mod transfer;
 mod turns;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ use tokio::sync::oneshot;
 
 pub use admission::Slot;
 pub use live::Live;
+pub use transfer::{Party, Referral, Transfer};
 pub use turns::Load;
 
 pub use describe::EVENT_KINDS;
@@ -78,6 +80,7 @@ pub struct Place {
 }
 
 /// One attempt in SIP's terms.
+#[derive(Clone)]
 pub struct Dial {
     /// Where to send the INVITE; the text says why there is nowhere.
     pub target: Result<Target, String>,
@@ -185,6 +188,7 @@ pub(crate) enum Command {
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     Received(sip::LegId, Box<Result<Place, Refused>>),
+    Referred(sip::LegId, Box<Result<Transfer, Refused>>),
     AdoptWeb(Upgraded),
     HangUpAll,
     Exit,
@@ -209,12 +213,23 @@ pub(crate) struct Shared {
     transactions: AtomicUsize,
     loads: Mutex<HashMap<Id, Load>>,
     receive: OnceLock<Receive>,
+    refer: OnceLock<Refer>,
 }
 
 /// Says what happens to a call that came in: at once, or later by [`Switch::received`].
 pub type Receive = Box<dyn Fn(Arrival) -> Option<Result<Place, Refused>> + Send + Sync>;
 
+/// Says where a transfer leads: at once, or later by [`Switch::referred`].
+pub type Refer = Box<dyn Fn(Referral) -> Option<Result<Transfer, Refused>> + Send + Sync>;
+
 impl Shared {
+    fn refer(&self, referral: Referral) -> Option<Result<Transfer, Refused>> {
+        match self.refer.get() {
+            Some(refer) => refer(referral),
+            None => Some(Err(stopping())),
+        }
+    }
+
     fn receive(&self, arrival: Arrival) -> Option<Result<Place, Refused>> {
         match self.receive.get() {
             Some(receive) => receive(arrival),
@@ -344,6 +359,17 @@ impl Switch {
     pub fn received(&self, leg: sip::LegId, place: Result<Place, Refused>) {
         // The loop is stopping, or has thousands of orders waiting: the caller gives up.
         let _ = self.send(Command::Received(leg, Box::new(place)));
+    }
+
+    /// From now on `refer` says where transfers lead; until then they are refused.
+    pub fn on_referral(&self, refer: Refer) {
+        let _ = self.shared.refer.set(refer);
+    }
+
+    /// Where a transfer leads, where it could not be said at once.
+    pub fn referred(&self, leg: sip::LegId, transfer: Result<Transfer, Refused>) {
+        // The loop is stopping, or has thousands of orders waiting: who asked hears of a time-out.
+        let _ = self.send(Command::Referred(leg, Box::new(transfer)));
     }
 
     /// Who is registered.
