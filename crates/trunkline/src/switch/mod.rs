@@ -183,6 +183,7 @@ pub(crate) enum Command {
     Place(Box<Place>, Instant, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
     Live(Id, Live, oneshot::Sender<Result<(), Refused>>),
+    Party(Id, call::Leg, oneshot::Sender<Result<Party, Refused>>),
     Heard(Id, Heard),
     Limit(Id, call::Limits),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
@@ -382,6 +383,13 @@ impl Switch {
         let (reply, done) = oneshot::channel();
         self.send(Command::Live(call, live, reply))?;
         done.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Who is on a leg of a call whose two legs talk; refused with 409 where they do not.
+    pub async fn party(&self, call: Id, leg: call::Leg) -> Result<Party, Refused> {
+        let (reply, party) = oneshot::channel();
+        self.send(Command::Party(call, leg, reply))?;
+        party.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Takes what a simulated callee heard; it becomes part of the call's record.

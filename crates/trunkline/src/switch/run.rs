@@ -183,6 +183,7 @@ impl Loop {
             Command::Live(id, live, reply) => {
                 let _ = reply.send(self.live(id, live, now));
             }
+            Command::Party(id, leg, reply) => drop(reply.send(self.party_of(id, leg))),
             Command::HangUp(id, reply) => {
                 let key = self
                     .by_id

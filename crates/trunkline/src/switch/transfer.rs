@@ -134,6 +134,19 @@ impl Loop {
         Ok(())
     }
 
+    /// Who plays this role in a call whose two legs are joined.
+    pub(super) fn party_of(&mut self, id: Id, role: call::Leg) -> Result<Party, Refused> {
+        let key = self.by_id.get(&id).copied();
+        let entry = key.and_then(|key| Some((key, self.calls.get(key)?)));
+        let (key, entry) = entry.ok_or_else(|| not_now(NotNow::Ending))?;
+        let (first, second) = entry.call.joined().map_err(not_now)?;
+        let n = match role {
+            call::Leg::First => first,
+            call::Leg::Second => second,
+        };
+        Ok(self.party(LegKey { call: key, n }))
+    }
+
     /// Who is on a leg.
     fn party(&mut self, at: LegKey) -> Party {
         let Some(leg) = self.calls.get(at.call).and_then(|entry| entry.leg(at)) else {
