@@ -264,6 +264,11 @@ async fn start(
         Some(app) => receive::begin(&app, &tokio, arrival),
         None => Some(Err(Refused::new(503, "stopping", "The server is stopping."))),
     }));
+    let (weak, tokio) = (Arc::downgrade(&app), Handle::current());
+    app.switch.on_referral(Box::new(move |referral| match weak.upgrade() {
+        Some(app) => receive::refer(&app, &tokio, referral),
+        None => Some(Err(Refused::new(503, "stopping", "The server is stopping."))),
+    }));
     Ok((app, media, thread))
 }
 

@@ -33,6 +33,7 @@ pub(super) const ROUTES: &[(&str, &str, &str)] = &[
     ("POST",   "/v1/calls/{id}/play",          "calls:write"),
     ("POST",   "/v1/calls/{id}/digits",        "calls:write"),
     ("POST",   "/v1/calls/{id}/stop",          "calls:write"),
+    ("POST",   "/v1/calls/{id}/transfer",      "calls:write"),
     ("POST",   "/v1/calls/{id}/recording/pause",  "calls:write"),
     ("POST",   "/v1/calls/{id}/recording/resume", "calls:write"),
     ("GET",    "/v1/calls/{id}/events",        "calls:read"),

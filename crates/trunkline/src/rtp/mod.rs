@@ -46,6 +46,11 @@ const MOST_LOOPS: usize = 256;
 pub struct MediaId(u64);
 
 impl MediaId {
+    /// Whether both live on one loop, so that they can be joined.
+    pub fn is_beside(self, other: Self) -> bool {
+        self.0 % MOST_LOOPS as u64 == other.0 % MOST_LOOPS as u64
+    }
+
     /// Its number, unique in this process.
     pub(crate) fn number(self) -> u64 {
         self.0

@@ -16,6 +16,7 @@ mod run;
 mod saved;
 mod sound;
 mod trusted;
+mod transfer;
 mod turns;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ use tokio::sync::oneshot;
 
 pub use admission::Slot;
 pub use live::Live;
+pub use transfer::{Party, Referral, Transfer};
 pub use turns::Load;
 
 pub use describe::EVENT_KINDS;
@@ -83,6 +85,7 @@ pub struct Place {
 }
 
 /// One attempt in SIP's terms.
+#[derive(Clone)]
 pub struct Dial {
     /// Where to send the INVITE; the text says why there is nowhere.
     pub target: Result<Target, String>,
@@ -185,12 +188,14 @@ pub(crate) enum Command {
     Place(Box<Place>, Instant, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
     Live(Id, Live, oneshot::Sender<Result<(), Refused>>),
+    Party(Id, call::Leg, oneshot::Sender<Result<Party, Refused>>),
     Heard(Id, Heard),
     Limit(Id, call::Limits),
     Insight(Id, oneshot::Sender<Option<Unmasked>>),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     Received(sip::LegId, Box<Result<Place, Refused>>),
+    Referred(sip::LegId, Box<Result<Transfer, Refused>>),
     AdoptWeb(Upgraded),
     HangUpAll,
     Exit,
@@ -216,12 +221,23 @@ pub(crate) struct Shared {
     transactions: AtomicUsize,
     loads: Mutex<HashMap<Id, Load>>,
     receive: OnceLock<Receive>,
+    refer: OnceLock<Refer>,
 }
 
 /// Says what happens to a call that came in: at once, or later by [`Switch::received`].
 pub type Receive = Box<dyn Fn(Arrival) -> Option<Result<Place, Refused>> + Send + Sync>;
 
+/// Says where a transfer leads: at once, or later by [`Switch::referred`].
+pub type Refer = Box<dyn Fn(Referral) -> Option<Result<Transfer, Refused>> + Send + Sync>;
+
 impl Shared {
+    fn refer(&self, referral: Referral) -> Option<Result<Transfer, Refused>> {
+        match self.refer.get() {
+            Some(refer) => refer(referral),
+            None => Some(Err(stopping())),
+        }
+    }
+
     fn receive(&self, arrival: Arrival) -> Option<Result<Place, Refused>> {
         match self.receive.get() {
             Some(receive) => receive(arrival),
@@ -367,6 +383,17 @@ impl Switch {
         let _ = self.send(Command::Received(leg, Box::new(place)));
     }
 
+    /// From now on `refer` says where transfers lead; until then they are refused.
+    pub fn on_referral(&self, refer: Refer) {
+        let _ = self.shared.refer.set(refer);
+    }
+
+    /// Where a transfer leads, where it could not be said at once.
+    pub fn referred(&self, leg: sip::LegId, transfer: Result<Transfer, Refused>) {
+        // The loop is stopping, or has thousands of orders waiting: who asked hears of a time-out.
+        let _ = self.send(Command::Referred(leg, Box::new(transfer)));
+    }
+
     /// Who is registered.
     pub fn registrar(&self) -> &Registrar {
         &self.registrar
@@ -377,6 +404,13 @@ impl Switch {
         let (reply, done) = oneshot::channel();
         self.send(Command::Live(call, live, reply))?;
         done.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Who is on a leg of a call whose two legs talk; refused with 409 where they do not.
+    pub async fn party(&self, call: Id, leg: call::Leg) -> Result<Party, Refused> {
+        let (reply, party) = oneshot::channel();
+        self.send(Command::Party(call, leg, reply))?;
+        party.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Takes what a simulated callee heard; it becomes part of the call's record.

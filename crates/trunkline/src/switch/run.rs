@@ -75,6 +75,8 @@ pub(super) struct Loop {
     pub(super) pinged: HashMap<sip::RequestId, (u64, u64)>,
     /// Calls that came in, until it is known what happens to them.
     pub(super) waiting: HashMap<LegId, Waiting>,
+    /// Recordings that go on with a leg which has left their call.
+    pub(super) moved_recordings: HashMap<MediaId, Id>,
     lag: Lag,
     exit: bool,
 }
@@ -95,6 +97,7 @@ impl Loop {
             registering: VecDeque::new(),
             pinged: HashMap::new(),
             waiting: HashMap::new(),
+            moved_recordings: HashMap::new(),
             lag: Lag::new(parts.admission.clone()),
             parts,
             calls: Slab::new(),
@@ -193,6 +196,7 @@ impl Loop {
             Command::Live(id, live, reply) => {
                 let _ = reply.send(self.live(id, live, now));
             }
+            Command::Party(id, leg, reply) => drop(reply.send(self.party_of(id, leg))),
             Command::HangUp(id, reply) => {
                 let key = self
                     .by_id
@@ -221,6 +225,7 @@ impl Loop {
                 let _ = reply.send(self.parts.endpoint.path(&target));
             }
             Command::Received(leg, place) => self.received(leg, *place, now),
+            Command::Referred(leg, transfer) => self.referred(leg, *transfer, now),
             Command::Ask(request, reply) => self.ask(*request, reply, now),
             Command::AdoptWeb(upgraded) => {
                 if let Err(error) = self.parts.endpoint.adopt_web(upgraded, now) {
@@ -284,6 +289,7 @@ impl Loop {
             routes: place.routes,
             recording: place.recording,
             recorded: None,
+            transfer: None,
             paused: false,
             legs: Vec::new(),
             main: None,
@@ -359,6 +365,10 @@ impl Loop {
             Output::Progress(progress) => {
                 let trunk = self.calls.get(key).and_then(|entry| entry.trunk_name(&progress));
                 let (kind, detail) = describe(&progress, trunk);
+                let detail = match self.calls.get(key) {
+                    Some(entry) => entry.told(&progress, detail),
+                    None => detail,
+                };
                 self.report(key, kind, detail);
             }
             Output::Finished(outcome) => self.finished(key, outcome, now),

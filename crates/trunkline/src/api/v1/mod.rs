@@ -73,6 +73,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(live::play))
         .routes(routes!(live::digits))
         .routes(routes!(live::stop))
+        .routes(routes!(live::transfer))
         .routes(routes!(live::pause_recording))
         .routes(routes!(live::resume_recording))
         .routes(routes!(calls::events))
