@@ -288,7 +288,11 @@ impl TrunkSettings {
     /// How phones of ours are spoken to. Over TLS they may encrypt.
     pub fn for_phone(transport: sip::Transport) -> Self {
         let srtp = if transport == sip::Transport::Tls { SrtpMode::Optional } else { SrtpMode::None };
-        let codecs = vec![CodecName::Pcmu, CodecName::Pcma, CodecName::G722, CodecName::Opus];
+        let mut codecs = vec![CodecName::Pcmu, CodecName::Pcma, CodecName::G722, CodecName::Opus];
+        // What a browser speaks best; it stands the loss of the networks they are in.
+        if matches!(transport, sip::Transport::Ws | sip::Transport::Wss) {
+            codecs.rotate_right(1);
+        }
         Self { codecs, srtp, ..Self::default() }
     }
 
