@@ -12,6 +12,7 @@ use super::line::{Line, Wanted};
 use super::run::Loop;
 use super::saved::to_json;
 use crate::store::Write;
+use crate::trunk::TrunkSettings;
 
 impl Loop {
     /// Ends a leg as it stands, by CANCEL or BYE.
@@ -64,11 +65,17 @@ impl Loop {
             None => parts.endpoint.path(&target).map_err(|e| transport(&e))?,
         };
         let phone = dial.phone.map(|(_, user)| user);
+        let is_other = entry.leg(at).is_some_and(|leg| leg.is_other);
+        let is_web = matches!(path.transport, sip::Transport::Ws | sip::Transport::Wss);
+        let settings = match is_other && !is_web {
+            false => dial.settings.clone(),
+            true => TrunkSettings { srtp: dial.settings.srtp.other(), ..dial.settings.clone() },
+        };
         let wanted = Wanted {
             beside: entry.beside(),
             addr: path.local.ip(),
-            settings: &dial.settings,
-            is_web: matches!(path.transport, sip::Transport::Ws | sip::Transport::Wss),
+            settings: &settings,
+            is_web: is_web && !is_other,
             spoken: entry.spoken(at),
         };
         let line = Line::open(&parts.media, &parts.sink, &wanted)
@@ -90,6 +97,28 @@ impl Loop {
             (leg.media, leg.user) = (Some(line), phone);
         }
         parts.endpoint.sip().invite(invite, now).map_err(|e| transport(&e))
+    }
+
+    /// Offers a phone that refused our kind of media the other one: with keys or without, WebRTC or RTP. What it can do
+    /// is seen nowhere before.
+    pub(super) fn offer_other(&mut self, at: LegKey, failure: &sip::Failure, now: Instant) -> bool {
+        let is_refused = matches!(failure.status, Some(406 | 415 | 488 | 606)) && !failure.provisional;
+        let Some(entry) = self.calls.get_mut(at.call).filter(|_| is_refused) else { return false };
+        let is_phone = entry.dial(at).is_some_and(|dial| dial.phone.is_some());
+        let is_wanted = !entry.call.awaits(at.n);
+        let Some(leg) = entry.leg_mut(at).filter(|leg| is_phone && is_wanted && !leg.is_other) else {
+            return false;
+        };
+        leg.is_other = true;
+        let (sip, line) = (leg.sip.take(), leg.media.take());
+        sip.and_then(|sip| self.by_leg.remove(&sip));
+        if let Some(line) = line {
+            self.by_media.remove(&line.id);
+            self.parts.media.close(line.id);
+        }
+        self.unsave_leg(at);
+        self.send_invite(at, now);
+        true
     }
 
     /// Keeps what it takes to end this leg after a crash.

@@ -76,6 +76,8 @@ pub(super) struct Leg {
     pub(super) incoming: Option<Box<Incoming>>,
     /// Whose phone it is.
     pub(super) user: Option<Id>,
+    /// Whether it refused the media that phones like it mostly take, and is offered the other kind.
+    pub(super) is_other: bool,
 }
 
 impl Leg {
@@ -92,6 +94,7 @@ impl Leg {
             early: Vec::new(),
             incoming: None,
             user: None,
+            is_other: false,
         }
     }
 }

@@ -53,6 +53,9 @@ impl Loop {
             sip::Event::Ringing { body, .. } => self.rings(at, body, now),
             sip::Event::Answered { body, .. } => self.answered(at, &body, now),
             sip::Event::Failed { failure, .. } => {
+                if self.offer_other(at, &failure, now) {
+                    return;
+                }
                 self.note_failure(at, &failure);
                 let failure = self.translate(at, failure);
                 self.forget_leg(at, now);

@@ -68,11 +68,21 @@ impl Line {
     pub(super) fn offer(&self) -> Vec<u8> {
         let sdp = match (&self.web, &self.negotiated) {
             (None, None) => sdp::offer(&self.local),
-            (None, Some(agreed)) => sdp::reoffer(&self.local, agreed),
+            (None, Some(agreed)) => sdp::reoffer(&self.kept(agreed), agreed),
             (Some(web), None) => web::offer(&self.local, web),
             (Some(web), Some(agreed)) => web::reoffer(&self.local, web, agreed),
         };
         sdp.into_bytes()
+    }
+
+    /// What is encrypted stays so.
+    fn kept(&self, agreed: &Negotiated) -> Local {
+        let mut local = self.local.clone();
+        local.srtp = match local.srtp {
+            Srtp::Optional(keys) if agreed.crypto.is_some() => Srtp::Required(keys),
+            srtp => srtp,
+        };
+        local
     }
 
     /// Our answer to their offer, and what is agreed on by it. What is spoken already stays, should they offer it still;

@@ -14,7 +14,7 @@ use crate::id::Id;
 use crate::receive::Arrival;
 use crate::refused::Refused;
 use crate::registrar::written;
-use crate::trunk::TrunkSettings;
+use crate::trunk::{SrtpMode, TrunkSettings};
 
 /// A REGISTER that was carried out and is answered once it is on disk.
 pub(super) struct Registering {
@@ -140,7 +140,9 @@ impl Loop {
         let (admitted, settings, user) = match &caller {
             Caller::User(user) => {
                 let admitted = self.parts.endpoint.sip().admit_guarded(asking, now);
-                (admitted, TrunkSettings::for_phone(path.transport), Some(user.id))
+                // Whether sound is encrypted is for the phone to say that calls.
+                let settings = TrunkSettings::for_phone(path.transport);
+                (admitted, TrunkSettings { srtp: SrtpMode::Optional, ..settings }, Some(user.id))
             }
             Caller::Trunk(trunk, _) => {
                 (self.parts.endpoint.sip().admit(asking, now), trunk.settings.clone(), None)
