@@ -10,13 +10,14 @@ mod ending;
 mod entry;
 mod inbound;
 mod legs;
+mod line;
 mod live;
 mod requests;
 mod run;
 mod saved;
 mod sound;
-mod trusted;
 mod transfer;
+mod trusted;
 mod turns;
 
 use std::collections::HashMap;
