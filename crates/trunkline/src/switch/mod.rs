@@ -22,7 +22,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ use admission::{Admission, stopping};
 
 use crate::callers::{Callers, Registrars};
 use crate::dns::Resolver;
-use crate::endpoint::{Doors, Endpoint, Listen, Trust, Upgraded};
+use crate::endpoint::{self, Doors, Endpoint, Listen, Trust, Upgraded};
 use crate::id::Id;
 use crate::receive::Arrival;
 use crate::refused::Refused;
@@ -176,6 +176,15 @@ pub struct Status {
     pub transactions: usize,
 }
 
+/// What the SIP server has seen since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SipStats {
+    /// Messages.
+    pub sip: sip::Stats,
+    /// Connections.
+    pub connections: endpoint::Stats,
+}
+
 pub(crate) enum Command {
     Place(Box<Place>, Instant, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
@@ -198,6 +207,7 @@ pub struct Switch {
     shared: Arc<Shared>,
     admission: Arc<Admission>,
     address: SocketAddr,
+    tcp_address: Option<SocketAddr>,
     tls_address: Option<SocketAddr>,
     registrar: Registrar,
 }
@@ -207,6 +217,7 @@ pub(crate) struct Shared {
     calls: AtomicUsize,
     legs: AtomicUsize,
     transactions: AtomicUsize,
+    sip: Mutex<SipStats>,
     loads: Mutex<HashMap<Id, Load>>,
     receive: OnceLock<Receive>,
 }
@@ -267,7 +278,8 @@ impl Switch {
         let registry = poll.registry().try_clone()?;
         let endpoint =
             Endpoint::bind_with(setup.listen, setup.doors, config, setup.trust, seed, registry, SIP)?;
-        let (address, tls_address) = (endpoint.address(), endpoint.tls_address());
+        let (address, tcp_address) = (endpoint.address(), endpoint.tcp_address());
+        let tls_address = endpoint.tls_address();
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let (bindings, kept) = Bindings::open(&setup.bindings, now_ms(), waker.clone())?;
@@ -299,7 +311,9 @@ impl Switch {
             crate::threads::go_first();
             looped.run();
         })?;
-        Ok((Self { commands, waker, shared, admission, address, tls_address, registrar }, thread))
+        let switch =
+            Self { commands, waker, shared, admission, address, tcp_address, tls_address, registrar };
+        Ok((switch, thread))
     }
 
     /// Where SIP listens.
@@ -307,7 +321,12 @@ impl Switch {
         self.address
     }
 
-    /// Where SIP over TLS listens.
+    /// Where SIP over TCP listens, and over WebSocket at the same port.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp_address
+    }
+
+    /// Where SIP over TLS listens, and over secure WebSocket at the same port.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
     }
@@ -405,6 +424,42 @@ impl Switch {
             legs: self.shared.legs.load(Ordering::Relaxed),
             transactions: self.shared.transactions.load(Ordering::Relaxed),
         }
+    }
+
+    /// What the SIP server has seen, as of the loop's last turn.
+    pub fn sip_stats(&self) -> SipStats {
+        *self.shared.sip.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops the SIP server: new REGISTERs and calls get 503, in either direction. Calls that are up go on, phones stay
+    /// registered.
+    pub fn stop_sip(&self) {
+        self.admission.stop(true);
+    }
+
+    /// Starts the SIP server again.
+    pub fn start_sip(&self) {
+        self.admission.stop(false);
+    }
+
+    /// Whether the SIP server takes calls and registrations.
+    pub fn is_sip_running(&self) -> bool {
+        self.admission.closed().is_none()
+    }
+
+    /// Calls of an account that are up.
+    pub fn live_of(&self, account: i64) -> usize {
+        self.admission.live(account)
+    }
+
+    /// Forgets all phones of a user, or the one of them with this key; true if there were any.
+    pub fn forget(&self, user: Id, phone: Option<u64>) -> bool {
+        let is_gone = self.registrar.forget(user, phone);
+        if is_gone {
+            // A loop that cannot be woken has ended.
+            let _ = self.waker.wake();
+        }
+        is_gone
     }
 
     /// Refuses new calls, waits up to `grace` for the live ones to end, then hangs up the rest.
