@@ -18,7 +18,7 @@ use super::auth::Caller;
 use super::body::{Json, OnceJson, Segment};
 use super::reach::{Reach, asked_host};
 use super::reply::{self, store_failed};
-use super::v1::{Sip, govern, named, state};
+use super::v1::{SipServer, govern, named, state};
 use super::{Api, calls};
 use crate::flow::{Dial, Step};
 use crate::originate::{Order, Ordered, originate};
@@ -81,7 +81,7 @@ async fn status(State(api): State<Api>, caller: Caller) -> Reply<Value> {
         "activeCalls": active_calls(&api, &caller),
     });
     if operator && let Some(status) = status.as_object_mut() {
-        status.insert("statistics".into(), json!(Sip::new(&api)));
+        status.insert("statistics".into(), json!(SipServer::new(&api)));
     }
     Reply(status)
 }

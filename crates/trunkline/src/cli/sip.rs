@@ -97,6 +97,15 @@ mod tests {
             "sent": { "requests": {}, "responses": { "2xx": 6, "4xx": 6 }, "retransmissions": 1 },
             "timeouts": 0, "parse_errors": 0,
         });
-        insta::assert_snapshot!(show(&sip), @"");
+        insta::assert_snapshot!(show(&sip), @r#"
+        The SIP server is running (since 2026-01-01T00:00:00.000Z).
+          Listens      udp 192.0.2.10:5060, ws 192.0.2.10:5060
+          Calls        2 (4 legs)
+          Phones       3 of 2 users, 0 lost (udp 2, ws 1)
+          Connections  ws 1 (accepted 7, refused 0, failed handshakes 0)
+          Received     REGISTER 12; 2xx 4
+          Sent         none; 2xx 6, 4xx 6
+          Again        0 received, 1 sent; timeouts 0, no SIP 0
+        "#);
     }
 }

@@ -57,7 +57,7 @@ async fn the_server_is_stopped_and_started_by_the_operator_only() {
     assert_eq!(phone.register().await, 503);
     let refused = house.ask("POST", INITIATE, &as_printed()).await;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, "30"));
-    insta::assert_snapshot!(refused.json(), @"");
+    insta::assert_snapshot!(refused.json(), @r#"{"code":"sip_stopped","error":"The SIP server is stopped and takes no new calls. The operator starts it with `trunkline sip start` or POST /api/v1/opensips/start.","success":false}"#);
     let health = house.get("/api/v1/opensips/health").await.json();
     assert_eq!(health, json!({ "opensipsStatus": "stopped", "activeCalls": 0, "serverUptime": false }));
     // The phone of before is kept.
@@ -81,7 +81,23 @@ async fn credentials_are_made_once_and_renewed_after() {
     asked.headers_mut().insert("host", "localhost:5000".parse().unwrap());
     let first = house.send(asked).await;
     assert_eq!(first.status, 200);
-    insta::assert_snapshot!(steady(&first.json(), &house), @"");
+    insta::assert_snapshot!(steady(&first.json(), &house), @r#"
+        {
+          "credentials": {
+            "domain": "127.0.0.1",
+            "password": …
+            "proxyServer": "127.0.0.1:PORT",
+            "sipUri": …
+            "transportProtocol": "UDP",
+            "transports": [
+              "UDP"
+            ],
+            "username": …
+            "warning": "SIP listens on loopback, which only this machine can reach: set sip_listen to 0.0.0.0:5060."
+          },
+          "success": true
+        }
+        "#);
     let text = String::from_utf8(first.bytes.clone()).unwrap();
     let place = |name: &str| text.find(&format!("\"{name}\"")).unwrap();
     let printed =
@@ -125,7 +141,21 @@ async fn a_call_is_placed_shown_and_ended() {
     let house = House::build().await;
     let answer = house.ask("POST", INITIATE, &as_printed()).await;
     assert_eq!(answer.status, 200);
-    insta::assert_snapshot!(steady(&answer.json(), &house), @"");
+    insta::assert_snapshot!(steady(&answer.json(), &house), @r#"
+        {
+          "session": {
+            "sessionId": …
+            "simulated": true,
+            "sipCredentials": {
+              "domain": "127.0.0.1",
+              "username": …
+            },
+            "status": "ringing",
+            "trunk": "sim"
+          },
+          "success": true
+        }
+        "#);
     let session = answer.json()["session"]["sessionId"].as_str().unwrap().to_owned();
     let parts: Vec<&str> = session.split('_').collect();
     assert!(
@@ -186,7 +216,7 @@ async fn what_is_wrong_is_said_before_anybody_rings() {
     let trunk = json!({ "name": "acme", "host": "127.0.0.1", "default": true, "caller_id": "+12025550100" });
     assert_eq!(house.ask("POST", "/v1/trunks", &trunk).await.status, 201);
     let refused = house.ask("POST", INITIATE, &as_printed()).await.json();
-    insta::assert_snapshot!(refused, @"");
+    insta::assert_snapshot!(refused, @r#"{"code":"twilio_not_configured","error":"`useTwilio` is true, but this account has no trunk to Twilio. Add one with POST /v1/trunks: its host is <name>.pstn.twilio.com, from Elastic SIP Trunking, Termination. Or leave `useTwilio` out to call over the default trunk.","success":false}"#);
     assert_eq!(house.get("/v1/calls").await.json()["data"], json!([]));
 }
 

@@ -28,7 +28,7 @@ use utoipa_axum::routes;
 
 use super::Api;
 pub(super) use describe::describe;
-pub(super) use sip::{Sip, govern, state};
+pub(super) use sip::{SipServer, govern, state};
 pub(super) use users::named;
 
 #[derive(OpenApi)]

@@ -41,7 +41,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
     },
     "parse_errors": 0, "timeouts": 0, "absorbed": 0,
 }))]
-pub(in crate::api) struct Sip {
+pub(in crate::api) struct SipServer {
     /// `running`, or `stopped`: new registrations and calls get 503, calls that are up go on.
     state: &'static str,
     #[schema(format = DateTime)]
@@ -113,7 +113,7 @@ fn seen<const N: usize>(names: [&'static str; N], counts: [u64; N]) -> BTreeMap<
     names.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 
-impl Sip {
+impl SipServer {
     pub(in crate::api) fn new(api: &Api) -> Self {
         let switch = &api.app.switch;
         let (SipStats { sip, connections }, phones) = (switch.sip_stats(), api.app.registrar.counts());
@@ -164,20 +164,20 @@ pub(in crate::api) fn state(api: &Api) -> &'static str {
 
 /// Show the SIP server
 #[utoipa::path(get, path = "/v1/sip", tag = "sip",
-    responses((status = OK, description = "What it is doing.", body = Sip)))]
-async fn get(State(api): State<Api>, caller: Caller) -> Result<Reply<Sip>, Refused> {
+    responses((status = OK, description = "What it is doing.", body = SipServer)))]
+async fn get(State(api): State<Api>, caller: Caller) -> Result<Reply<SipServer>, Refused> {
     caller.operator("see the SIP server's figures")?;
-    Ok(Reply(Sip::new(&api)))
+    Ok(Reply(SipServer::new(&api)))
 }
 
 /// Start the SIP server
 ///
 /// It runs from the beginning; this undoes `stop`.
 #[utoipa::path(post, path = "/v1/sip/start", tag = "sip",
-    responses((status = OK, description = "It runs.", body = Sip)))]
-async fn start(State(api): State<Api>, caller: Caller) -> Result<Reply<Sip>, Refused> {
+    responses((status = OK, description = "It runs.", body = SipServer)))]
+async fn start(State(api): State<Api>, caller: Caller) -> Result<Reply<SipServer>, Refused> {
     govern(&api, &caller, true)?;
-    Ok(Reply(Sip::new(&api)))
+    Ok(Reply(SipServer::new(&api)))
 }
 
 /// Stop the SIP server
@@ -185,10 +185,10 @@ async fn start(State(api): State<Api>, caller: Caller) -> Result<Reply<Sip>, Ref
 /// New registrations and calls, in and out, are refused with 503; calls that are up go on and phones stay registered.
 /// It runs again after `start`, and after a restart.
 #[utoipa::path(post, path = "/v1/sip/stop", tag = "sip",
-    responses((status = OK, description = "It takes nothing new.", body = Sip)))]
-async fn stop(State(api): State<Api>, caller: Caller) -> Result<Reply<Sip>, Refused> {
+    responses((status = OK, description = "It takes nothing new.", body = SipServer)))]
+async fn stop(State(api): State<Api>, caller: Caller) -> Result<Reply<SipServer>, Refused> {
     govern(&api, &caller, false)?;
-    Ok(Reply(Sip::new(&api)))
+    Ok(Reply(SipServer::new(&api)))
 }
 
 /// Starts or stops the SIP server, for the operator.
