@@ -26,6 +26,7 @@ use crate::endpoint::{
     CertificateError, Certificates, Doors, Files, Limits, Listen, Trust, own_names, self_signed,
 };
 use crate::http;
+use crate::insight::Keeper;
 use crate::outward::Outward;
 use crate::receive;
 use crate::recordings;
@@ -226,6 +227,10 @@ async fn start(
         bindings: config.data_dir.join("bindings.db"),
         registrars: registrars.clone(),
         domain: config.sip_domain.clone(),
+        trusted: config
+            .shield
+            .then(|| config.shield_trusted.iter().filter_map(|it| it.parse().ok()).collect()),
+        keeper: Keeper::start(store.clone(), config.insight),
     };
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;
@@ -257,6 +262,11 @@ async fn start(
     let (weak, tokio) = (Arc::downgrade(&app), Handle::current());
     app.switch.on_arrival(Box::new(move |arrival| match weak.upgrade() {
         Some(app) => receive::begin(&app, &tokio, arrival),
+        None => Some(Err(Refused::new(503, "stopping", "The server is stopping."))),
+    }));
+    let (weak, tokio) = (Arc::downgrade(&app), Handle::current());
+    app.switch.on_referral(Box::new(move |referral| match weak.upgrade() {
+        Some(app) => receive::refer(&app, &tokio, referral),
         None => Some(Err(Refused::new(503, "stopping", "The server is stopping."))),
     }));
     Ok((app, media, thread))

@@ -1,7 +1,8 @@
 //! From a call that came in to what happens to it: its targets are looked up, rendered and resolved before anybody is
 //! rung. Where nothing has to be waited for, as from phone to phone, that is done at once, in the call loop.
 
-use std::future::Future as _;
+mod transfer;
+
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde_json::json;
 use sip::{LegId, Name, NameAddr, View};
 use tokio::runtime::Handle;
 
+pub use self::transfer::{by_account, refer};
 use crate::app::App;
 use crate::callers::{self, Caller, own_number};
 use crate::flow::{self, Step};
@@ -66,13 +68,6 @@ impl Arrival {
         let privacy = invite.header("Privacy").unwrap_or_default();
         let from_user = from.and_then(callers::user_part);
         let is_anonymous = from_user.as_deref().is_some_and(|user| user.eq_ignore_ascii_case("anonymous"));
-        let uri = invite.request_uri().unwrap_or_default();
-        let host = sip::Uri::parse(uri).ok().map(|uri| callers::host_text(uri.host));
-        let to = match (callers::request_user(invite), host) {
-            (Some(user), Some(host)) if is_own(&host) => user,
-            (Some(user), None) => user,
-            _ => uri.to_owned(),
-        };
         Self {
             id,
             leg,
@@ -84,28 +79,45 @@ impl Arrival {
             display,
             withheld: is_anonymous
                 || privacy.split(';').any(|it| matches!(it.trim(), "id" | "user" | "full")),
-            to,
+            to: dialled(invite.request_uri().unwrap_or_default(), is_own),
             sip_call_id: invite.call_id().unwrap_or_default().to_owned(),
         }
+    }
+}
+
+/// What a URI dials: its user part, or all of it where its host is not ours.
+pub fn dialled(uri: &str, is_own: impl Fn(&str) -> bool) -> String {
+    let host = sip::Uri::parse(uri).ok().map(|uri| callers::host_text(uri.host));
+    match (callers::user_part(&format!("<{uri}>")), host) {
+        (Some(user), Some(host)) if is_own(&host) => user,
+        (Some(user), None) => user,
+        _ => uri.to_owned(),
     }
 }
 
 /// Finds out what happens to a call: at once, if nothing has to be waited for; otherwise the switch is told later.
 pub fn begin(app: &Arc<App>, tokio: &Handle, arrival: Arrival) -> Option<Result<Place, Refused>> {
     let leg = arrival.leg;
-    let mut place = Box::pin({
+    let place = {
         let app = app.clone();
         async move { receive(&app, &arrival).await }
-    });
+    };
+    let app = app.clone();
+    at_once(tokio, place, move |place| app.switch.received(leg, place))
+}
+
+/// What comes of `work`, if nothing has to be waited for; otherwise `later` is told.
+fn at_once<T: Send>(
+    tokio: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+    later: impl FnOnce(T) + Send + 'static,
+) -> Option<T> {
+    let mut work = Box::pin(work);
     let _within = tokio.enter();
-    match place.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(place) => Some(place),
+    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
         Poll::Pending => {
-            let app = app.clone();
-            tokio.spawn(async move {
-                let place = place.await;
-                app.switch.received(leg, place);
-            });
+            tokio.spawn(async move { later(work.await) });
             None
         }
     }
@@ -217,6 +229,24 @@ fn shows(arrival: &Arrival) -> Shows {
     }
 }
 
+/// Whom a target rings; nobody where it is something else, or gone.
+fn dial_of(app: &App, account: &Account, target: &Target) -> Option<flow::Dial> {
+    let directory = app.store.directory();
+    let (to, timeout_s) = match target {
+        Target::User { user, timeout_s } => {
+            (directory.user_by_id(account.id, *user)?.username.to_string(), *timeout_s)
+        }
+        Target::Group { group, timeout_s } => {
+            (directory.group(account.id, *group)?.name.to_string(), *timeout_s)
+        }
+        Target::Dial { number, timeout_s } => (number.clone(), *timeout_s),
+        Target::Webhook(_) | Target::Flow(_) | Target::Voicemail { .. } | Target::Reject { .. } => {
+            return None;
+        }
+    };
+    Some(flow::Dial { ring_timeout_s: timeout_s, ..flow::Dial::to(to) })
+}
+
 async fn verbs_of(
     app: &App,
     account: &Account,
@@ -224,19 +254,8 @@ async fn verbs_of(
     renderer: &mut Renderer<'_>,
     target: &Target,
 ) -> Result<Vec<Verb>, Refused> {
-    let directory = app.store.directory();
-    let dial =
-        |to: String, timeout_s: Option<u32>| flow::Dial { ring_timeout_s: timeout_s, ..flow::Dial::to(to) };
-    let (to, timeout_s) = match target {
-        Target::User { user, timeout_s } => match directory.user_by_id(account.id, *user) {
-            Some(user) => (user.username.to_string(), *timeout_s),
-            None => return Ok(Vec::new()),
-        },
-        Target::Group { group, timeout_s } => match directory.group(account.id, *group) {
-            Some(group) => (group.name.to_string(), *timeout_s),
-            None => return Ok(Vec::new()),
-        },
-        Target::Dial { number, timeout_s } => (number.clone(), *timeout_s),
+    match target {
+        Target::User { .. } | Target::Group { .. } | Target::Dial { .. } => {}
         Target::Webhook(url) => return asked(app, arrival, renderer, url).await,
         Target::Flow(steps) => return renderer.steps(steps).await,
         Target::Voicemail { greeting, .. } => {
@@ -251,8 +270,9 @@ async fn verbs_of(
             return renderer.steps(&steps).await;
         }
         Target::Reject { status } => return Ok(vec![Verb::Reject(*status)]),
-    };
-    match renderer.dial(&dial(to, timeout_s)).await {
+    }
+    let Some(dial) = dial_of(app, account, target) else { return Ok(Vec::new()) };
+    match renderer.dial(&dial).await {
         // What comes behind it is for when nobody answers.
         Ok(dial) => Ok(vec![Verb::Dial(Box::new(call::Dial { is_final: true, ..dial }))]),
         // Whoever has no phone is passed by.

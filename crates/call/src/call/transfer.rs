@@ -108,6 +108,15 @@ impl Call {
         Ok(taken)
     }
 
+    /// The two legs that are joined: the first one, and the other.
+    ///
+    /// # Errors
+    /// Nobody is joined.
+    pub fn joined(&self) -> Result<(u32, u32), NotNow> {
+        let (first, second, _) = self.pair(self.first.n)?;
+        Ok((first.n, second.n))
+    }
+
     /// The two joined legs, of which `n` is one, and until when they may talk.
     fn pair(&self, n: u32) -> Result<(Party, Party, Option<Instant>), NotNow> {
         match &self.phase {

@@ -46,6 +46,11 @@ const MOST_LOOPS: usize = 256;
 pub struct MediaId(u64);
 
 impl MediaId {
+    /// Whether both live on one loop, so that they can be joined.
+    pub fn is_beside(self, other: Self) -> bool {
+        self.0 % MOST_LOOPS as u64 == other.0 % MOST_LOOPS as u64
+    }
+
     /// Its number, unique in this process.
     pub(crate) fn number(self) -> u64 {
         self.0
@@ -58,7 +63,7 @@ pub(crate) enum Command {
     Web { socket: std::net::UdpSocket },
     OpenWeb { id: MediaId, credentials: Credentials, sink: Sink },
     Start { id: MediaId, setup: Box<Setup>, recording: Option<PathBuf>, ear: bool },
-    Update { id: MediaId, negotiated: Negotiated },
+    Update { id: MediaId, negotiated: Box<Negotiated> },
     Play { id: MediaId, item: u32, clip: Clip },
     Pause { id: MediaId, item: u32, length: Duration },
     Stop { id: MediaId },
@@ -269,7 +274,7 @@ impl Media {
 
     /// A new address, codec or direction after a re-INVITE or a final answer.
     pub fn update(&self, id: MediaId, negotiated: Negotiated) -> Result<(), Overloaded> {
-        self.send(id, Command::Update { id, negotiated })
+        self.send(id, Command::Update { id, negotiated: Box::new(negotiated) })
     }
 
     /// Plays `clip` behind whatever is playing; `item` comes back in [`media::Event::Played`].

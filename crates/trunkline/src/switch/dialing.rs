@@ -41,6 +41,16 @@ impl Loop {
                 let Some(entry) = self.calls.get_mut(at.call) else { return };
                 let Some(leg) = entry.leg_mut(at) else { return };
                 leg.sip = Some(sip);
+                leg.flow = self.parts.endpoint.sip().path_of(sip);
+                if let (Some(path), Some(shield)) = (leg.flow, self.parts.endpoint.shield()) {
+                    shield.flow_up(None, &path);
+                }
+                let role = if leg.role == call::Leg::First { "first" } else { "second" };
+                if let Some(tap) = self.parts.endpoint.tap() {
+                    let trunk = entry.dial(at).and_then(|dial| dial.trunk.as_ref());
+                    tap.hold(entry.id, &call_id, role, trunk.map_or("", |(_, name)| name));
+                }
+                let Some(leg) = entry.leg_mut(at) else { return };
                 if leg.role == call::Leg::First {
                     let trunk = entry.dial(at).and_then(|dial| dial.trunk.clone());
                     let write = Write::Attempt { call: entry.id, sip_call_id: call_id.clone(), trunk };

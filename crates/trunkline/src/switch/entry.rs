@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sip::LegId;
 use tokio::sync::oneshot;
 
+use super::transfer::Told;
 use super::turns::OnTrunk;
 use super::{Dial, Placed, Slot};
 use crate::id::Id;
@@ -43,6 +44,8 @@ pub(super) struct Entry {
     pub(super) routes: Vec<Vec<Dial>>,
     pub(super) recording: Option<(PathBuf, String)>,
     pub(super) recorded: Option<String>,
+    /// The transfer that was asked for last.
+    pub(super) transfer: Option<Told>,
     /// Silence is recorded in its place.
     pub(super) paused: bool,
     /// The legs that are up, or on their way: mostly one or two.
@@ -77,6 +80,8 @@ pub(super) struct Leg {
     pub(super) incoming: Option<Box<Incoming>>,
     /// Whose phone it is.
     pub(super) user: Option<Id>,
+    /// What the shield knows it by.
+    pub(super) flow: Option<sip::Path>,
 }
 
 impl Leg {
@@ -93,6 +98,7 @@ impl Leg {
             early: Vec::new(),
             incoming: None,
             user: None,
+            flow: None,
         }
     }
 }
@@ -167,6 +173,12 @@ impl Clips {
         ClipId(id)
     }
 
+    /// Keeps a sound that is played again and again.
+    pub(super) fn keep(&mut self, clip: Clip) -> ClipId {
+        self.flow.push(clip);
+        ClipId(self.flow.len() as u32 - 1)
+    }
+
     /// The sound to be played now.
     pub(super) fn take(&mut self, id: ClipId) -> Option<Clip> {
         self.inserted.remove(&id.0).or_else(|| self.flow.get(id.0 as usize).cloned())
@@ -205,7 +217,9 @@ impl Entry {
     /// Whether others ring for the same role as this leg.
     pub(super) fn is_forked(&self, at: LegKey) -> bool {
         let role = self.leg(at).map(|leg| leg.role);
-        self.legs.iter().any(|leg| leg.n != at.n && Some(leg.role) == role)
+        // Who waits for a transfer has that role, too, and has sound.
+        let rings = |leg: &Leg| leg.media.as_ref().is_none_or(|line| line.negotiated.is_none());
+        self.legs.iter().any(|leg| leg.n != at.n && Some(leg.role) == role && rings(leg))
     }
 
     /// What people call the trunk of an attempt.

@@ -39,9 +39,17 @@ impl Loop {
         if let Some(entry) = self.calls.get_mut(key) {
             let mut leg = Leg::new(at.n, call::Leg::First, 0, 0);
             (leg.sip, leg.incoming, leg.user) = (Some(sip), Some(Box::new(incoming)), user);
+            leg.flow = Some(path);
             entry.legs.push(leg);
         }
         self.by_leg.insert(sip, at);
+        if let Some(shield) = self.parts.endpoint.shield() {
+            shield.flow_up(None, &path);
+        }
+        let call_id = self.parts.endpoint.sip().call_id(sip).unwrap_or_default().to_owned();
+        if let (Some(entry), Some(tap)) = (self.calls.get(key), self.parts.endpoint.tap()) {
+            tap.hold(entry.id, &call_id, "first", "");
+        }
         self.step(key, now);
     }
 

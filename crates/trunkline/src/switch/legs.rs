@@ -71,8 +71,9 @@ impl Loop {
                     let _ = self.parts.media.info(line.id, digit, ms);
                 }
             }
-            // Nothing is transferred: whoever asks keeps the call it has.
-            sip::Event::Refer { .. } => drop(self.parts.endpoint.sip().reject_refer(leg, 603, now)),
+            sip::Event::Refer { refer_to, replaces, .. } => {
+                self.refer(at, leg, &refer_to, replaces.as_ref(), now);
+            }
             sip::Event::Pracked { .. }
             | sip::Event::Reoffered { .. }
             | sip::Event::ReferProgress { .. }
@@ -262,6 +263,9 @@ impl Loop {
         let leg = entry.legs.remove(index);
         if let Some(sip) = leg.sip {
             self.by_leg.remove(&sip);
+        }
+        if let (Some(path), Some(shield)) = (leg.flow, self.parts.endpoint.shield()) {
+            shield.flow_down(None, &path, now);
         }
         if let Some(line) = leg.media {
             // The last word of the first leg's media is waited for.

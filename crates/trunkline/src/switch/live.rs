@@ -6,6 +6,7 @@ use call::{NotNow, Verb};
 use media::Clip;
 use serde_json::json;
 
+use super::Transfer;
 use super::entry::Entry;
 use super::run::Loop;
 use crate::id::Id;
@@ -31,6 +32,13 @@ pub enum Live {
     Digits(String),
     /// Drop what is under way.
     Stop,
+    /// Send one of two joined sides on to somebody else.
+    Transfer {
+        /// Which.
+        leg: call::Leg,
+        /// To whom.
+        to: Box<Transfer>,
+    },
     /// Record silence from now on.
     PauseRecording,
     /// Record sound again.
@@ -50,6 +58,7 @@ impl Loop {
                 self.step(key, now);
                 return stopped;
             }
+            Live::Transfer { leg, to } => return self.send_on_role(key, leg, *to, now),
             Live::PauseRecording => return self.pause_recording(key, true),
             Live::ResumeRecording => return self.pause_recording(key, false),
             Live::Digits(digits) => Verb::Digits(digits),
@@ -87,7 +96,7 @@ impl Loop {
     }
 }
 
-fn not_now(why: NotNow) -> Refused {
+pub(super) fn not_now(why: NotNow) -> Refused {
     let (code, hint) = match why {
         NotNow::NotAnswered => ("call_not_answered", "Wait until its state is in-progress."),
         NotNow::Ending => ("call_ended", "Place another call."),

@@ -15,6 +15,8 @@ mod requests;
 mod run;
 mod saved;
 mod sound;
+mod transfer;
+mod trusted;
 mod turns;
 
 use std::collections::HashMap;
@@ -29,10 +31,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use mio::{Token, Waker};
 use serde::Serialize;
+use sip::Shield;
+use sip::shield::{self, Prefix};
 use tokio::sync::oneshot;
 
 pub use admission::Slot;
 pub use live::Live;
+pub use transfer::{Party, Referral, Transfer};
 pub use turns::Load;
 
 pub use describe::EVENT_KINDS;
@@ -40,11 +45,13 @@ pub(crate) use describe::describe;
 pub(crate) use legs::{is_held, leg_end, leg_failure, q850, reason};
 
 use admission::{Admission, stopping};
+use trusted::Trusted;
 
 use crate::callers::{Callers, Registrars};
 use crate::dns::Resolver;
 use crate::endpoint::{self, Doors, Endpoint, Listen, Trust, Upgraded};
 use crate::id::Id;
+use crate::insight::{Keeper, Tap, Unmasked};
 use crate::receive::Arrival;
 use crate::refused::Refused;
 use crate::registrar::{Registrar, user_key};
@@ -78,6 +85,7 @@ pub struct Place {
 }
 
 /// One attempt in SIP's terms.
+#[derive(Clone)]
 pub struct Dial {
     /// Where to send the INVITE; the text says why there is nowhere.
     pub target: Result<Target, String>,
@@ -189,11 +197,14 @@ pub(crate) enum Command {
     Place(Box<Place>, Instant, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
     Live(Id, Live, oneshot::Sender<Result<(), Refused>>),
+    Party(Id, call::Leg, oneshot::Sender<Result<Party, Refused>>),
     Heard(Id, Heard),
     Limit(Id, call::Limits),
+    Insight(Id, oneshot::Sender<Option<Unmasked>>),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     Received(sip::LegId, Box<Result<Place, Refused>>),
+    Referred(sip::LegId, Box<Result<Transfer, Refused>>),
     AdoptWeb(Upgraded),
     HangUpAll,
     Exit,
@@ -206,6 +217,7 @@ pub struct Switch {
     waker: Arc<Waker>,
     shared: Arc<Shared>,
     admission: Arc<Admission>,
+    keeper: Keeper,
     address: SocketAddr,
     tcp_address: Option<SocketAddr>,
     tls_address: Option<SocketAddr>,
@@ -220,12 +232,23 @@ pub(crate) struct Shared {
     sip: Mutex<SipStats>,
     loads: Mutex<HashMap<Id, Load>>,
     receive: OnceLock<Receive>,
+    refer: OnceLock<Refer>,
 }
 
 /// Says what happens to a call that came in: at once, or later by [`Switch::received`].
 pub type Receive = Box<dyn Fn(Arrival) -> Option<Result<Place, Refused>> + Send + Sync>;
 
+/// Says where a transfer leads: at once, or later by [`Switch::referred`].
+pub type Refer = Box<dyn Fn(Referral) -> Option<Result<Transfer, Refused>> + Send + Sync>;
+
 impl Shared {
+    fn refer(&self, referral: Referral) -> Option<Result<Transfer, Refused>> {
+        match self.refer.get() {
+            Some(refer) => refer(referral),
+            None => Some(Err(stopping())),
+        }
+    }
+
     fn receive(&self, arrival: Arrival) -> Option<Result<Place, Refused>> {
         match self.receive.get() {
             Some(receive) => receive(arrival),
@@ -260,6 +283,10 @@ pub struct Setup {
     pub registrars: Arc<Registrars>,
     /// The server's own SIP domain.
     pub domain: String,
+    /// Who is listened to whatever it does; none: no shield at all.
+    pub trusted: Option<Vec<Prefix>>,
+    /// Where the messages of calls go once they are over.
+    pub keeper: Keeper,
 }
 
 impl Switch {
@@ -275,11 +302,15 @@ impl Switch {
             asks: true,
             ..sip::Config::default()
         };
+        let max_legs = config.max_legs;
         let registry = poll.registry().try_clone()?;
-        let endpoint =
+        let mut endpoint =
             Endpoint::bind_with(setup.listen, setup.doors, config, setup.trust, seed, registry, SIP)?;
         let (address, tcp_address) = (endpoint.address(), endpoint.tcp_address());
         let tls_address = endpoint.tls_address();
+        if setup.keeper.is_on() {
+            endpoint.set_tap(Tap::new(max_legs.saturating_mul(2), setup.keeper.clone()));
+        }
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let (bindings, kept) = Bindings::open(&setup.bindings, now_ms(), waker.clone())?;
@@ -288,7 +319,12 @@ impl Switch {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
         let rolls = key.iter().fold(0, |rolls: u64, byte| rolls << 8 ^ rolls >> 56 ^ u64::from(*byte));
-        let registrar = Registrar::new(rolls, kept, |user| owners.get(&user).copied(), Instant::now());
+        let registrar = Registrar::new(rolls, kept, |user| owners.get(&user).cloned(), Instant::now());
+        let trusted =
+            setup.trusted.map(|always| Trusted::new(always, directory.clone(), setup.registrars.clone()));
+        if trusted.is_some() {
+            endpoint.guard(Shield::new(shield::Settings::default(), key, Instant::now()));
+        }
         let callers = Callers::new(directory, setup.registrars, key, setup.domain);
         let shared = Arc::new(Shared::default());
         let admission = Admission::new(setup.max_calls);
@@ -305,14 +341,15 @@ impl Switch {
             admission: admission.clone(),
             recordings: setup.recordings,
         };
-        let mut looped = run::Loop::new(parts, callers, registrar.clone(), bindings);
+        let mut looped = run::Loop::new(parts, callers, registrar.clone(), bindings, trusted);
         looped.end_saved(setup.saved, Instant::now());
         let thread = std::thread::Builder::new().name("switch".into()).spawn(move || {
             crate::threads::go_first();
             looped.run();
         })?;
+        let keeper = setup.keeper;
         let switch =
-            Self { commands, waker, shared, admission, address, tcp_address, tls_address, registrar };
+            Self { commands, waker, shared, admission, keeper, address, tcp_address, tls_address, registrar };
         Ok((switch, thread))
     }
 
@@ -365,6 +402,17 @@ impl Switch {
         let _ = self.send(Command::Received(leg, Box::new(place)));
     }
 
+    /// From now on `refer` says where transfers lead; until then they are refused.
+    pub fn on_referral(&self, refer: Refer) {
+        let _ = self.shared.refer.set(refer);
+    }
+
+    /// Where a transfer leads, where it could not be said at once.
+    pub fn referred(&self, leg: sip::LegId, transfer: Result<Transfer, Refused>) {
+        // The loop is stopping, or has thousands of orders waiting: who asked hears of a time-out.
+        let _ = self.send(Command::Referred(leg, Box::new(transfer)));
+    }
+
     /// Who is registered.
     pub fn registrar(&self) -> &Registrar {
         &self.registrar
@@ -377,9 +425,28 @@ impl Switch {
         done.await.unwrap_or_else(|_| Err(stopping()))
     }
 
+    /// Who is on a leg of a call whose two legs talk; refused with 409 where they do not.
+    pub async fn party(&self, call: Id, leg: call::Leg) -> Result<Party, Refused> {
+        let (reply, party) = oneshot::channel();
+        self.send(Command::Party(call, leg, reply))?;
+        party.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
     /// Takes what a simulated callee heard; it becomes part of the call's record.
     pub fn heard(&self, call: Id, heard: Heard) {
         let _ = self.send(Command::Heard(call, heard));
+    }
+
+    /// What was said so far on a call that goes on, or did until just now.
+    pub async fn insight(&self, call: Id) -> Option<Unmasked> {
+        let (reply, copy) = oneshot::channel();
+        self.send(Command::Insight(call, reply)).ok()?;
+        copy.await.ok()?
+    }
+
+    /// Where the messages of calls go once they are over.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     /// Sets a trunk's limits for those who wait for it already.

@@ -19,6 +19,7 @@ use super::admission::{Admission, Lag};
 use super::describe::describe;
 use super::entry::{Clips, Entry, LegKey};
 use super::requests::{Registering, Waiting};
+use super::trusted::Trusted;
 use super::turns::Turns;
 use super::{Answer, Command, Place, Placed, Shared, SipStats};
 use crate::callers::Callers;
@@ -67,25 +68,36 @@ pub(super) struct Loop {
     pub(super) callers: Callers,
     pub(super) registrar: Registrar,
     pub(super) bindings: Bindings,
+    trusted: Option<Trusted>,
     /// Registrations that are answered once they are on disk.
     pub(super) registering: VecDeque<Registering>,
     /// Pings on their way: whose, and for which binding.
     pub(super) pinged: HashMap<sip::RequestId, (u64, u64)>,
     /// Calls that came in, until it is known what happens to them.
     pub(super) waiting: HashMap<LegId, Waiting>,
+    /// Recordings that go on with a leg which has left their call.
+    pub(super) moved_recordings: HashMap<MediaId, Id>,
     lag: Lag,
     exit: bool,
 }
 
 impl Loop {
-    pub(super) fn new(parts: Parts, callers: Callers, registrar: Registrar, bindings: Bindings) -> Self {
+    pub(super) fn new(
+        parts: Parts,
+        callers: Callers,
+        registrar: Registrar,
+        bindings: Bindings,
+        trusted: Option<Trusted>,
+    ) -> Self {
         Self {
             callers,
             registrar,
             bindings,
+            trusted,
             registering: VecDeque::new(),
             pinged: HashMap::new(),
             waiting: HashMap::new(),
+            moved_recordings: HashMap::new(),
             lag: Lag::new(parts.admission.clone()),
             parts,
             calls: Slab::new(),
@@ -102,6 +114,7 @@ impl Loop {
     }
 
     pub(super) fn run(mut self) {
+        self.tell_flows(Instant::now());
         let mut ready = Events::with_capacity(1024);
         while !self.exit {
             let timeout = self.timeout(Instant::now());
@@ -113,6 +126,9 @@ impl Loop {
                 _ => {}
             }
             let now = Instant::now();
+            if let (Some(trusted), Some(shield)) = (&mut self.trusted, self.parts.endpoint.shield()) {
+                trusted.tell(shield, now);
+            }
             for event in &ready {
                 if self.parts.endpoint.owns(event.token()) {
                     self.parts.endpoint.handle_ready(event, now);
@@ -182,6 +198,7 @@ impl Loop {
             Command::Live(id, live, reply) => {
                 let _ = reply.send(self.live(id, live, now));
             }
+            Command::Party(id, leg, reply) => drop(reply.send(self.party_of(id, leg))),
             Command::HangUp(id, reply) => {
                 let key = self
                     .by_id
@@ -210,6 +227,7 @@ impl Loop {
                 let _ = reply.send(self.parts.endpoint.path(&target));
             }
             Command::Received(leg, place) => self.received(leg, *place, now),
+            Command::Referred(leg, transfer) => self.referred(leg, *transfer, now),
             Command::Ask(request, reply) => self.ask(*request, reply, now),
             Command::AdoptWeb(upgraded) => {
                 if let Err(error) = self.parts.endpoint.adopt_web(upgraded, now) {
@@ -225,7 +243,16 @@ impl Loop {
                     );
                 }
             }
-            Command::Exit => self.exit = true,
+            Command::Insight(id, reply) => {
+                let copy = self.parts.endpoint.tap().and_then(|tap| tap.copy(id, now));
+                let _ = reply.send(copy);
+            }
+            Command::Exit => {
+                self.exit = true;
+                if let Some(tap) = self.parts.endpoint.tap() {
+                    tap.close(now);
+                }
+            }
         }
     }
 
@@ -264,6 +291,7 @@ impl Loop {
             routes: place.routes,
             recording: place.recording,
             recorded: None,
+            transfer: None,
             paused: false,
             legs: Vec::new(),
             main: None,
@@ -339,6 +367,10 @@ impl Loop {
             Output::Progress(progress) => {
                 let trunk = self.calls.get(key).and_then(|entry| entry.trunk_name(&progress));
                 let (kind, detail) = describe(&progress, trunk);
+                let detail = match self.calls.get(key) {
+                    Some(entry) => entry.told(&progress, detail),
+                    None => detail,
+                };
                 self.report(key, kind, detail);
             }
             Output::Finished(outcome) => self.finished(key, outcome, now),

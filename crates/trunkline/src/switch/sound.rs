@@ -43,6 +43,7 @@ impl Loop {
                 self.tell(at.call, Input::Recorded { id: item }, now);
             }
             rtp::Event::Closed(id, closed) => {
+                self.moved_recording_closed(id, closed.recorded_ms);
                 let Some(at) = self.by_media.remove(&id) else { return };
                 let Some(entry) = self.calls.get_mut(at.call) else { return };
                 if entry.main != Some(id) {

@@ -71,6 +71,7 @@ impl House {
                 callers,
                 registrar,
                 bindings,
+                None,
             ),
             admission,
             phones: (0..phones).map(|_| Phone::new()).collect(),
@@ -299,3 +300,5 @@ async fn early_media_and_refusals_reach_the_caller() {
     let refused = house.until(&caller, "SIP/2.0 486");
     assert!(refused.contains("Reason: Q.850;cause=17"), "{refused}");
 }
+
+mod transfers;

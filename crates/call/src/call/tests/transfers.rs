@@ -41,7 +41,9 @@ impl Run {
 #[test]
 fn the_callee_sends_the_caller_on() {
     let mut run = talking();
+    assert_eq!(run.call.joined(), Ok((0, 1)));
     assert_eq!(run.transfer(1, somebody()), Ok(()));
+    assert_eq!(run.call.joined(), Err(NotNow::NotJoined));
     run.leg(2, LegInput::Ringing { early_media: false });
     up(&mut run, 2);
     run.leg(0, LegInput::Digit('1'));

@@ -4,6 +4,7 @@ mod access;
 mod calling;
 mod described;
 mod doors;
+mod insight;
 mod lists;
 mod once;
 mod opensips;
@@ -31,6 +32,7 @@ use crate::config::Config;
 use crate::dns::Resolver;
 use crate::endpoint::{Doors, Listen, Trust};
 use crate::id::Id;
+use crate::insight::Keeper;
 use crate::rtp::Media;
 use crate::secret::Secret;
 use crate::sim::{self, Directory, Network, Voices};
@@ -97,6 +99,8 @@ impl House {
             bindings: config.data_dir.join("bindings.db"),
             registrars: Default::default(),
             domain: config.sip_domain.clone(),
+            trusted: None,
+            keeper: Keeper::start(store.clone(), config.insight),
         };
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();

@@ -4,11 +4,12 @@
 use axum::Json as Reply;
 use axum::extract::State;
 
-use super::schema::{Call, Digits, Play, Say};
+use super::schema::{Call, Digits, Play, Say, Transfer};
 use crate::api::auth::Caller;
 use crate::api::body::{Json, Segment};
 use crate::api::{Api, calls};
-use crate::flow;
+use crate::flow::{self, Step};
+use crate::receive;
 use crate::refused::Refused;
 use crate::switch::Live;
 
@@ -80,6 +81,30 @@ pub(super) async fn digits(
     responses((status = OK, description = "Stopped; the call as it stands.", body = Call)))]
 pub(super) async fn stop(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Answer {
     act(&api, &caller, &id, Live::Stop).await
+}
+
+/// Send one side of a call on to somebody else
+///
+/// Both sides stop hearing one another, and whoever is sent on hears ringing; once somebody answers, they are joined and
+/// the other side is hung up. If nobody does, both talk on. It goes by the checks of a flow's `dial`. The events
+/// `transferring`, `transferred` and `transfer-failed` tell how it goes. 409 where nobody is joined.
+#[utoipa::path(post, path = "/v1/calls/{id}/transfer", tag = "calls", params(("id" = String, Path,)),
+    request_body = Transfer,
+    responses((status = OK, description = "Being called; the call as it stands.", body = Call)))]
+pub(super) async fn transfer(
+    State(api): State<Api>,
+    caller: Caller,
+    Segment(id): Segment,
+    Json(asked): Json<Transfer>,
+) -> Answer {
+    let row = calls::find(&api, &caller, &id).await?;
+    let Transfer { to, leg, trunk, ring_timeout_s } = asked;
+    let dial = flow::Dial { trunk, ring_timeout_s, ..flow::Dial::to(to) };
+    flow::check(&[Step::Dial(dial.clone())])?;
+    let leg = call::Leg::from(leg);
+    let party = api.app.switch.party(row.id, leg).await?;
+    let to = receive::by_account(&api.app, row.account, &dial, &party).await?;
+    act(&api, &caller, &id, Live::Transfer { leg, to: Box::new(to) }).await
 }
 
 /// Pause a call's recording

@@ -84,6 +84,45 @@ pub(super) struct Digits {
     pub(super) send: String,
 }
 
+/// One side of a call that is to talk with somebody else.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "to": "bob", "leg": "first" }))]
+pub(super) struct Transfer {
+    /// A user or group of the account, a number, or a SIP address.
+    #[schema(max_length = 256)]
+    pub(super) to: String,
+    /// Which side is sent on; the other one leaves the call once somebody answers. The first one is who called, or whom
+    /// the API called.
+    #[serde(default)]
+    pub(super) leg: Side,
+    /// The trunk to call over; null: the account's default.
+    #[serde(default)]
+    pub(super) trunk: Option<String>,
+    /// How long it may ring, seconds; null: the server's setting.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 600)]
+    pub(super) ring_timeout_s: Option<u32>,
+}
+
+/// One of the two sides that talk.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Side {
+    #[default]
+    First,
+    Second,
+}
+
+impl From<Side> for call::Leg {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::First => Self::First,
+            Side::Second => Self::Second,
+        }
+    }
+}
+
 /// The state of a call; it only moves forward and each call reaches exactly one final state.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
