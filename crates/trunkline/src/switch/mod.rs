@@ -10,6 +10,7 @@ mod ending;
 mod entry;
 mod inbound;
 mod legs;
+mod line;
 mod live;
 mod requests;
 mod run;

@@ -16,7 +16,7 @@ use crate::receive::Arrival;
 use crate::refused::Refused;
 use crate::registrar::{Flow, written};
 use crate::store::UserRow;
-use crate::trunk::TrunkSettings;
+use crate::trunk::{SrtpMode, TrunkSettings};
 
 /// A REGISTER that was carried out and is answered once it is on disk.
 pub(super) struct Registering {
@@ -165,7 +165,9 @@ impl Loop {
             Caller::User(user) => {
                 self.note_right(user, &path, now);
                 let admitted = self.parts.endpoint.sip().admit_guarded(asking, now);
-                (admitted, TrunkSettings::for_phone(path.transport), Some(user.id))
+                // Whether sound is encrypted is for the phone to say that calls.
+                let settings = TrunkSettings::for_phone(path.transport);
+                (admitted, TrunkSettings { srtp: SrtpMode::Optional, ..settings }, Some(user.id))
             }
             Caller::Trunk(trunk, _) => {
                 (self.parts.endpoint.sip().admit(asking, now), trunk.settings.clone(), None)
