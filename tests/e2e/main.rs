@@ -25,6 +25,7 @@ mod baresip;
 mod cli;
 mod crash;
 mod doc0;
+mod doc2;
 mod failover;
 mod flows;
 mod garbage;

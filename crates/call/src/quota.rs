@@ -54,6 +54,11 @@ impl Usage {
         Ok(())
     }
 
+    /// Calls that are up.
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+
     /// A call is over.
     pub fn give_back(&mut self) {
         self.calls = self.calls.saturating_sub(1);

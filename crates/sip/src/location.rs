@@ -272,6 +272,14 @@ impl Locations {
         }
     }
 
+    /// Removes one binding of a user; [`Self::poll_change`] tells. False if there is none such.
+    pub fn remove_binding(&mut self, user: u64, key: u64) -> bool {
+        let change = self.slot_of(user, key).and_then(|slot| self.remove_slot(slot));
+        let is_removed = change.is_some();
+        self.changes.extend(change);
+        is_removed
+    }
+
     /// A connection was closed: what was registered over it is lost. Returns whose it was, each once.
     pub fn lost(&mut self, path: Path) -> Vec<u64> {
         let slots: Vec<usize> =
@@ -311,7 +319,7 @@ impl Locations {
     }
 
     /// What changed by itself and is to be stored; call until `None` after [`Self::handle_timeout`],
-    /// [`Self::register`] and [`Self::remove`].
+    /// [`Self::register`], [`Self::remove`] and [`Self::remove_binding`].
     pub fn poll_change(&mut self) -> Option<Change> {
         self.changes.pop_front()
     }
@@ -331,14 +339,18 @@ impl Locations {
     /// What became of a ping: any answer is `ok`. After three in a row without, the binding is lost until one is
     /// answered or its phone registers again.
     pub fn pong(&mut self, user: u64, key: u64, ok: bool) {
-        let of_key = |slot: &usize| self.bindings.get(*slot).is_some_and(|binding| binding.key == key);
-        let Some(slot) = self.slots(user).find(of_key) else { return };
+        let Some(slot) = self.slot_of(user, key) else { return };
         let Some(binding) = self.bindings.get_mut(slot).filter(|b| b.flow.transport == Transport::Udp) else {
             return;
         };
         binding.unanswered = if ok { 0 } else { binding.unanswered.saturating_add(1) };
         let lost = binding.unanswered >= MAX_UNANSWERED;
         self.set_lost(slot, lost);
+    }
+
+    fn slot_of(&self, user: u64, key: u64) -> Option<usize> {
+        let of_key = |slot: &usize| self.bindings.get(*slot).is_some_and(|binding| binding.key == key);
+        self.slots(user).find(of_key)
     }
 
     fn slots(&self, user: u64) -> impl Iterator<Item = usize> {

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One identifier per thing: 4 bytes of Unix seconds, then 8 random bytes, so that ids sort by age.
 ///
-/// Shown as 24 hex digits on documents 0 and 4 and as `call_…`, `trunk_…`, `key_…` on `/v1`;
-/// any form is accepted everywhere.
+/// Shown as 24 hex digits on documents 0 and 4, as `session_<seconds>_<random>` on document 2, and as `call_…`,
+/// `trunk_…`, `key_…` on `/v1`; any form is accepted everywhere.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id([u8; 12]);
 
@@ -36,8 +36,11 @@ impl Id {
         Self(bytes)
     }
 
-    /// Reads 24 hex digits, with or without a lower-case `prefix_` before them.
+    /// Reads 24 hex digits, with or without a lower-case `prefix_` before them, or what [`Id::session`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some((seconds, random)) = text.strip_prefix("session_").and_then(|id| id.split_once('_')) {
+            return Self::of_session(seconds, random);
+        }
         let digits = match text.rsplit_once('_') {
             Some((prefix, digits)) if prefix.bytes().all(|b| b.is_ascii_lowercase()) => digits,
             Some(_) => return None,
@@ -46,6 +49,22 @@ impl Id {
         let mut bytes = [0; 12];
         hex::decode_to_slice(digits, &mut bytes).ok()?;
         Some(Self(bytes))
+    }
+
+    fn of_session(seconds: &str, random: &str) -> Option<Self> {
+        let is_number = seconds.bytes().all(|byte| byte.is_ascii_digit());
+        let seconds: u32 = seconds.parse().ok().filter(|_| is_number)?;
+        let mut bytes = [0; 12];
+        let (time, rest) = bytes.split_at_mut(4);
+        time.copy_from_slice(&seconds.to_be_bytes());
+        hex::decode_to_slice(random, rest).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// As document 2 shows it: `session_`, the Unix seconds, `_`, and 16 hex digits.
+    pub fn session(&self) -> String {
+        let [a, b, c, d, random @ ..] = self.0;
+        format!("session_{}_{}", u32::from_be_bytes([a, b, c, d]), hex::encode(random))
     }
 
     /// `prefix_` and the 24 hex digits.
@@ -86,7 +105,9 @@ mod tests {
     #[test]
     fn every_form_is_read_and_nothing_else() {
         let id = Id::new().unwrap();
-        for text in [id.to_string(), id.with("call"), id.to_string().to_uppercase()] {
+        for text in
+            [id.to_string(), id.with("call"), id.with("session"), id.session(), id.to_string().to_uppercase()]
+        {
             assert_eq!(Id::parse(&text), Some(id), "{text}");
         }
         for text in [
@@ -95,6 +116,11 @@ mod tests {
             "507f1f77bcf86cd79943901",
             "call_507f1f77bcf86cd79943901g",
             "../507f1f77bcf86cd799439011",
+            "session_1234567890",
+            "session_1234567890_abc123",
+            "session_+1_79cf86cd79943901",
+            "session_4294967296_79cf86cd79943901",
+            "call_1234567890_79cf86cd79943901",
         ] {
             assert_eq!(Id::parse(text), None, "{text}");
         }

@@ -29,7 +29,7 @@ use crate::time::now_ms;
 use crate::trunk::{self, TrunkSettings};
 
 /// Everything that takes orders.
-pub const FACES: &[&str] = &["v1", "calling", "cli", "demo", "sip"];
+pub const FACES: &[&str] = &["v1", "calling", "cli", "demo", "sip", "opensips"];
 /// The shortest and longest ring time-out, seconds.
 const RING: std::ops::RangeInclusive<u64> = 1..=600;
 /// The longest call, seconds.

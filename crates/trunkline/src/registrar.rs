@@ -17,6 +17,8 @@ use crate::time::now_ms;
 /// Where one phone of a user is.
 #[derive(Clone, Debug)]
 pub struct Phone {
+    /// Names it among all phones, for as long as it is registered.
+    pub key: u64,
     /// The URI it registered.
     pub contact: String,
     /// What it calls itself.
@@ -25,6 +27,8 @@ pub struct Phone {
     pub transport: Transport,
     /// Its address as we see it.
     pub remote: SocketAddr,
+    /// Our own address, as it sees it.
+    pub local: SocketAddr,
     /// Seconds its registration still lasts.
     pub expires_s: u32,
     /// Whether its connection is gone, or it no longer answers: calls pass it by until it registers again.
@@ -40,6 +44,8 @@ struct Table {
     /// Bindings of each account, and whose account a user with bindings is of.
     accounts: HashMap<i64, usize>,
     owners: HashMap<u64, (i64, usize)>,
+    /// Whether phones were forgotten and that is still to be written.
+    unwritten: bool,
     /// What phones are reached over, by binding, and what has changed of it.
     flows: HashMap<u64, (Arc<str>, Path)>,
     changed: Vec<Flow>,
@@ -77,6 +83,7 @@ impl Registrar {
             locations: Locations::new(seed),
             accounts: HashMap::new(),
             owners: HashMap::new(),
+            unwritten: false,
             flows: HashMap::new(),
             changed: Vec::new(),
         };
@@ -156,24 +163,34 @@ impl Registrar {
         let bindings = table.locations.bindings(user_key(user));
         bindings
             .map(|binding| Phone {
+                key: binding.key(),
                 contact: binding.contact().to_owned(),
                 user_agent: binding.user_agent().map(ToOwned::to_owned),
                 transport: binding.flow().transport,
                 remote: binding.flow().remote,
+                local: binding.flow().local,
                 expires_s: binding.expires_s(now),
                 is_lost: binding.is_lost(),
             })
             .collect()
     }
 
-    /// Forgets all phones of a user that is no more; true if there were any.
-    pub fn forget(&self, user: Id) -> bool {
+    /// Forgets all phones of a user, or the one of them with this key; true if there were any. The call loop writes it
+    /// down on its next turn ([`Switch::forget`](crate::switch::Switch::forget) wakes it).
+    pub fn forget(&self, user: Id, phone: Option<u64>) -> bool {
         let mut table = self.table();
         let key = user_key(user);
         let Some((account, _)) = table.owners.get(&key).copied() else { return false };
-        table.locations.remove(key);
+        let is_gone = match phone {
+            Some(phone) => table.locations.remove_binding(key, phone),
+            None => {
+                table.locations.remove(key);
+                true
+            }
+        };
         table.recount(key, account);
-        true
+        table.unwritten |= is_gone;
+        is_gone
     }
 
     /// A connection is gone: the phones that registered over it cannot be reached.
@@ -191,14 +208,16 @@ impl Registrar {
         self.table().locations.counts()
     }
 
-    /// When [`Self::handle_timeout`] has something to do.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.table().locations.poll_timeout()
+    /// When [`Self::handle_timeout`] has something to do; `now` where phones were forgotten.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let table = self.table();
+        if table.unwritten { Some(now) } else { table.locations.poll_timeout() }
     }
 
     /// Removes what ran out: what is to be written of it and of the users that were forgotten, and the phones to be pinged.
     pub fn handle_timeout(&self, now: Instant) -> (Vec<bindings::Change>, Vec<Ping>) {
         let mut table = self.table();
+        table.unwritten = false;
         table.locations.handle_timeout(now);
         let mut changes = Vec::new();
         while let Some(change) = table.locations.poll_change() {

@@ -154,6 +154,9 @@ impl Stats {
         "other",
     ];
 
+    /// The classes responses are counted by.
+    pub const CLASSES: [&'static str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
+
     /// The transports messages are counted by.
     pub const TRANSPORTS: [Transport; 5] =
         [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];

@@ -124,7 +124,7 @@ fn too_many_wrong(wait: Duration) -> Refused {
 fn header(face: Face) -> &'static str {
     match face {
         Face::Calling => "X-API-Key",
-        Face::V1 => "Authorization",
+        Face::SipServer | Face::V1 => "Authorization",
     }
 }
 
@@ -140,14 +140,16 @@ fn presented(headers: &HeaderMap, face: Face) -> Result<&str, Refused> {
     });
     let (first, second) = match face {
         Face::Calling => (own, bearer),
-        Face::V1 => (bearer, own),
+        Face::SipServer | Face::V1 => (bearer, own),
     };
     if let Some(key) = [first, second].into_iter().flatten().find(|key| !key.is_empty()) {
         return Ok(key);
     }
     let sentence = match face {
         Face::Calling => "This request has no key: send it in the header X-API-Key.",
-        Face::V1 => "This request has no key: send it in the header Authorization, as \"Bearer YOUR_KEY\".",
+        Face::SipServer | Face::V1 => {
+            "This request has no key: send it in the header Authorization, as \"Bearer YOUR_KEY\"."
+        }
     };
     Err(Refused::new(401, "missing_api_key", sentence).hint("Make one with `trunkline keys create`."))
 }

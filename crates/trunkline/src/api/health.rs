@@ -42,7 +42,9 @@ pub(super) async fn metrics(State(api): State<Api>, request: Request) -> Result<
         return Err(Refused::new(403, "operator_only", "Only an operator's key may read the metrics."));
     }
     let app = &api.app;
-    crate::metrics::refresh(&app.switch.status());
+    let switch = &app.switch;
+    crate::metrics::refresh(&switch.status());
+    crate::metrics::refresh_sip(switch.is_sip_running(), &switch.sip_stats(), &app.registrar.counts());
     for account in app.store.accounts() {
         for trunk in app.store.trunks(account.id) {
             crate::metrics::refresh_trunk(&trunk, &app.upkeep.known(trunk.id), app.switch.load(trunk.id));

@@ -12,6 +12,8 @@ mod cursor;
 mod guard;
 mod health;
 mod limits;
+mod opensips;
+mod reach;
 mod reply;
 mod sound;
 mod v1;
@@ -96,6 +98,7 @@ pub fn router(app: Arc<App>, door: Door) -> Router {
     Router::new()
         .merge(v1)
         .merge(calling::router())
+        .merge(opensips::router())
         .route("/health", get(health::health))
         .route("/metrics", get(health::metrics))
         .route("/", get(web::upgrade))

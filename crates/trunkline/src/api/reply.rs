@@ -23,13 +23,19 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) enum Face {
     /// Document 0: `{"success":false,"error":…,"code":…}` and `X-API-Key`.
     Calling,
+    /// Document 2: its errors are those of document 0, its key comes as `Authorization: Bearer`.
+    SipServer,
     /// Ours: RFC 9457 and `Authorization: Bearer`.
     V1,
 }
 
 impl Face {
     pub(super) fn of(path: &str) -> Self {
-        if path.starts_with("/api/") || path == "/health" { Self::Calling } else { Self::V1 }
+        match path {
+            _ if path.starts_with("/api/v1/opensips/") => Self::SipServer,
+            _ if path.starts_with("/api/") || path == "/health" => Self::Calling,
+            _ => Self::V1,
+        }
     }
 }
 
@@ -102,7 +108,7 @@ fn write(face: Face, refused: Refused, request_id: &str, mut response: Response)
     let status = response.status();
     let retry_after = refused.retry_after;
     let (kind, body) = match face {
-        Face::Calling => (
+        Face::Calling | Face::SipServer => (
             "application/json",
             json!({ "success": false, "error": refused.to_string(), "code": refused.code }),
         ),
@@ -126,7 +132,7 @@ fn write(face: Face, refused: Refused, request_id: &str, mut response: Response)
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
-    if status == StatusCode::UNAUTHORIZED && face == Face::V1 {
+    if status == StatusCode::UNAUTHORIZED && face != Face::Calling {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trunkline\""));
     }
     response

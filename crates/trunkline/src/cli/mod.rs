@@ -13,7 +13,9 @@ mod doctor;
 mod insight;
 mod keys;
 mod numbers;
+mod registrations;
 mod sim;
+mod sip;
 mod test;
 mod trunks;
 mod users;
@@ -72,6 +74,10 @@ enum Command {
     /// Add, list and remove SIP users, for phones that register here
     #[command(subcommand)]
     Users(users::Command),
+    /// List the phones that are registered, or forget one
+    Registrations(registrations::Arguments),
+    /// Show what the SIP server is doing; stop it, start it again
+    Sip(sip::Arguments),
     /// Add, list and remove numbers, and say where calls to them go
     #[command(subcommand)]
     Numbers(numbers::Command),
@@ -142,6 +148,8 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Pcap(arguments) => insight::pcap(&config, arguments).await,
         Command::Keys(command) => keys::run(&config, command).await,
         Command::Users(command) => users::run(&config, command).await,
+        Command::Registrations(arguments) => registrations::run(&config, arguments).await,
+        Command::Sip(arguments) => sip::run(&config, &arguments).await,
         Command::Numbers(command) => numbers::run(&config, command).await,
         Command::Accounts(command) => accounts::run(&config, command).await,
         Command::Trunks(command) => trunks::run(&config, command).await,
@@ -235,6 +243,12 @@ mod tests {
             "trunkline users list --account 1",
             "trunkline users password alice --password-file -",
             "trunkline users remove alice --account 1",
+            "trunkline registrations",
+            "trunkline registrations --user alice --account 1",
+            "trunkline registrations --forget reg_65a1f0c2a4b1c2d3e4f50608_12",
+            "trunkline sip",
+            "trunkline sip stop",
+            "trunkline sip start",
             "trunkline numbers add +12025550100 --user alice --timeout 20 --voicemail",
             "trunkline numbers add +12025550100 --say Hello",
             "trunkline numbers add +12025550100 --group sales --trunk acme --account 1",
@@ -265,6 +279,8 @@ mod tests {
             "trunkline trunks add acme",
             "trunkline webhooks add",
             "trunkline users remove",
+            "trunkline registrations --forget reg_65a1f0c2a4b1c2d3e4f50608_12 --user alice",
+            "trunkline sip restart",
             "trunkline numbers add",
             "trunkline numbers add +12025550100 --user alice --group sales",
             "trunkline accounts add",

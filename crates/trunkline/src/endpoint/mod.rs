@@ -213,6 +213,11 @@ impl Endpoint {
         self.routes.bound()
     }
 
+    /// Where TCP is listened on.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().map(Listener::address)
+    }
+
     /// Where TLS is listened on.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls.as_ref().map(|(listener, _)| listener.address())

@@ -48,6 +48,12 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// How many are open, by transport.
+    pub fn open_by_transport(&self) -> [(&'static str, u64); 4] {
+        [("tcp", self.tcp), ("tls", self.tls), ("ws", self.ws), ("wss", self.wss)]
+            .map(|(transport, count)| (transport, count as u64))
+    }
+
     fn open(&mut self, transport: Transport) -> &mut usize {
         match transport {
             Transport::Udp | Transport::Tcp => &mut self.tcp,

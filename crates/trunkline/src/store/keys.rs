@@ -39,6 +39,10 @@ pub const SCOPES: &[&str] = &[
     "users:write",
     "numbers:read",
     "numbers:write",
+    "registrations:read",
+    "registrations:write",
+    "sip:read",
+    "sip:write",
 ];
 
 /// Random characters of a key, 62 to choose from: 238 bits.

@@ -15,12 +15,16 @@ const LAG: Duration = Duration::from_millis(5);
 const SUSTAINED: Duration = Duration::from_millis(100);
 /// How long new calls are shed after the last time the loop was found behind.
 const SHED: Duration = Duration::from_millis(250);
+/// Seconds after which to ask again while the SIP server is stopped.
+const STOPPED_RETRY_S: u32 = 30;
 
 /// The door for new calls.
 pub(super) struct Admission {
     began: Instant,
     max_calls: usize,
     draining: AtomicBool,
+    /// Whether the SIP server is stopped: calls that are up go on.
+    stopped: AtomicBool,
     /// Until when new calls are shed, in ms since `began`.
     shed_until: AtomicU64,
     counts: Mutex<Counts>,
@@ -44,6 +48,7 @@ impl Admission {
             began: Instant::now(),
             max_calls,
             draining: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             shed_until: AtomicU64::new(0),
             counts: Mutex::default(),
         })
@@ -58,6 +63,15 @@ impl Admission {
     ) -> Result<Slot, Refused> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(stopping());
+        }
+        if let Some(seconds) = self.closed() {
+            return Err(Refused::new(
+                503,
+                "sip_stopped",
+                "The SIP server is stopped and takes no new calls.",
+            )
+            .hint("The operator starts it with `trunkline sip start` or POST /api/v1/opensips/start.")
+            .retry_after(seconds));
         }
         if self.millis(now) < self.shed_until.load(Ordering::Relaxed) {
             return Err(Refused::new(503, "overloaded", "The server is busy; calls in progress go first.")
@@ -75,6 +89,21 @@ impl Admission {
 
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops the SIP server, or starts it again.
+    pub(super) fn stop(&self, stopped: bool) {
+        self.stopped.store(stopped, Ordering::Relaxed);
+    }
+
+    /// While the SIP server is stopped: the seconds after which to ask again.
+    pub(super) fn closed(&self) -> Option<u32> {
+        self.stopped.load(Ordering::Relaxed).then_some(STOPPED_RETRY_S)
+    }
+
+    /// Calls of an account that are up.
+    pub(super) fn live(&self, account: i64) -> usize {
+        self.counts().accounts.get(&account).map_or(0, |usage| usage.calls() as usize)
     }
 
     /// The call loop is behind: no new calls for a moment.

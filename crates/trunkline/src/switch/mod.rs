@@ -25,7 +25,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ use trusted::Trusted;
 
 use crate::callers::{Callers, Registrars};
 use crate::dns::Resolver;
-use crate::endpoint::{Doors, Endpoint, Listen, Trust, Upgraded};
+use crate::endpoint::{self, Doors, Endpoint, Listen, Trust, Upgraded};
 use crate::id::Id;
 use crate::insight::{Keeper, Tap, Unmasked};
 use crate::receive::Arrival;
@@ -185,6 +185,15 @@ pub struct Status {
     pub transactions: usize,
 }
 
+/// What the SIP server has seen since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SipStats {
+    /// Messages.
+    pub sip: sip::Stats,
+    /// Connections.
+    pub connections: endpoint::Stats,
+}
+
 pub(crate) enum Command {
     Place(Box<Place>, Instant, oneshot::Sender<Result<Placed, Refused>>),
     HangUp(Id, oneshot::Sender<bool>),
@@ -211,6 +220,7 @@ pub struct Switch {
     admission: Arc<Admission>,
     keeper: Keeper,
     address: SocketAddr,
+    tcp_address: Option<SocketAddr>,
     tls_address: Option<SocketAddr>,
     registrar: Registrar,
 }
@@ -220,6 +230,7 @@ pub(crate) struct Shared {
     calls: AtomicUsize,
     legs: AtomicUsize,
     transactions: AtomicUsize,
+    sip: Mutex<SipStats>,
     loads: Mutex<HashMap<Id, Load>>,
     receive: OnceLock<Receive>,
     refer: OnceLock<Refer>,
@@ -296,7 +307,8 @@ impl Switch {
         let registry = poll.registry().try_clone()?;
         let mut endpoint =
             Endpoint::bind_with(setup.listen, setup.doors, config, setup.trust, seed, registry, SIP)?;
-        let (address, tls_address) = (endpoint.address(), endpoint.tls_address());
+        let (address, tcp_address) = (endpoint.address(), endpoint.tcp_address());
+        let tls_address = endpoint.tls_address();
         if setup.keeper.is_on() {
             endpoint.set_tap(Tap::new(max_legs.saturating_mul(2), setup.keeper.clone()));
         }
@@ -337,7 +349,9 @@ impl Switch {
             looped.run();
         })?;
         let keeper = setup.keeper;
-        Ok((Self { commands, waker, shared, admission, keeper, address, tls_address, registrar }, thread))
+        let switch =
+            Self { commands, waker, shared, admission, keeper, address, tcp_address, tls_address, registrar };
+        Ok((switch, thread))
     }
 
     /// Where SIP listens.
@@ -345,7 +359,12 @@ impl Switch {
         self.address
     }
 
-    /// Where SIP over TLS listens.
+    /// Where SIP over TCP listens, and over WebSocket at the same port.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp_address
+    }
+
+    /// Where SIP over TLS listens, and over secure WebSocket at the same port.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
     }
@@ -473,6 +492,42 @@ impl Switch {
             legs: self.shared.legs.load(Ordering::Relaxed),
             transactions: self.shared.transactions.load(Ordering::Relaxed),
         }
+    }
+
+    /// What the SIP server has seen, as of the loop's last turn.
+    pub fn sip_stats(&self) -> SipStats {
+        *self.shared.sip.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops the SIP server: new REGISTERs and calls get 503, in either direction. Calls that are up go on, phones stay
+    /// registered.
+    pub fn stop_sip(&self) {
+        self.admission.stop(true);
+    }
+
+    /// Starts the SIP server again.
+    pub fn start_sip(&self) {
+        self.admission.stop(false);
+    }
+
+    /// Whether the SIP server takes calls and registrations.
+    pub fn is_sip_running(&self) -> bool {
+        self.admission.closed().is_none()
+    }
+
+    /// Calls of an account that are up.
+    pub fn live_of(&self, account: i64) -> usize {
+        self.admission.live(account)
+    }
+
+    /// Forgets all phones of a user, or the one of them with this key; true if there were any.
+    pub fn forget(&self, user: Id, phone: Option<u64>) -> bool {
+        let is_gone = self.registrar.forget(user, phone);
+        if is_gone {
+            // A loop that cannot be woken has ended.
+            let _ = self.waker.wake();
+        }
+        is_gone
     }
 
     /// Refuses new calls, waits up to `grace` for the live ones to end, then hangs up the rest.

@@ -35,6 +35,9 @@ pub(super) struct Waiting {
 
 impl Loop {
     pub(super) fn request(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
+        if let Some(seconds) = self.parts.admission.closed() {
+            return self.answer_register(asking, 503, &[("Retry-After", seconds.to_string())]);
+        }
         match request.view().method() {
             Some(sip::Method::Register) => self.register(asking, request, path, now),
             Some(sip::Method::Invite) => self.invited(asking, request, path, now),
@@ -264,7 +267,7 @@ impl Loop {
 
     /// Removes registrations that ran out and pings phones behind NAT.
     pub(super) fn keep_registrations(&mut self, now: Instant) {
-        if self.registrar.poll_timeout().is_none_or(|at| at > now) {
+        if self.registrar.poll_timeout(now).is_none_or(|at| at > now) {
             return;
         }
         let (changes, pings) = self.registrar.handle_timeout(now);

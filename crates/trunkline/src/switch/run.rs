@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use call::{Call, HangupBy, Input, Output};
@@ -21,7 +21,7 @@ use super::entry::{Clips, Entry, LegKey};
 use super::requests::{Registering, Waiting};
 use super::trusted::Trusted;
 use super::turns::Turns;
-use super::{Answer, Command, Place, Placed, Shared};
+use super::{Answer, Command, Place, Placed, Shared, SipStats};
 use crate::callers::Callers;
 use crate::dns::Resolver;
 use crate::endpoint::Endpoint;
@@ -176,7 +176,7 @@ impl Loop {
             self.timers.next(),
             self.turns.next(),
             self.parts.endpoint.poll_timeout(),
-            self.registrar.poll_timeout(),
+            self.registrar.poll_timeout(now),
             unwritten,
         ];
         wake.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
@@ -188,6 +188,8 @@ impl Loop {
         shared.calls.store(self.calls.len(), Ordering::Relaxed);
         shared.legs.store(stats.legs, Ordering::Relaxed);
         shared.transactions.store(stats.transactions, Ordering::Relaxed);
+        let connections = self.parts.endpoint.stats();
+        *shared.sip.lock().unwrap_or_else(PoisonError::into_inner) = SipStats { sip: stats, connections };
     }
 
     fn obey(&mut self, command: Command, now: Instant) {

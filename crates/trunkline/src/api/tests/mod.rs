@@ -7,7 +7,10 @@ mod doors;
 mod insight;
 mod lists;
 mod once;
+mod opensips;
+mod phone;
 mod recordings;
+mod registrations;
 mod sip_server;
 mod v1;
 mod web;
@@ -223,7 +226,7 @@ fn request(method: &str, path: &str, key: &str, body: &str) -> Request<Body> {
     if !body.is_empty() {
         request = request.header("content-type", "application/json");
     }
-    if !key.is_empty() && path.starts_with("/api/") {
+    if !key.is_empty() && path.starts_with("/api/") && !path.starts_with("/api/v1/") {
         request = request.header("x-api-key", key);
     } else if !key.is_empty() {
         request = request.header("authorization", format!("Bearer {key}"));

@@ -99,7 +99,7 @@ async fn a_user_is_made_and_the_password_shown_once() {
     });
     let made = house.ask("POST", "/v1/users", &body).await;
     assert_eq!(made.status, 201);
-    insta::assert_snapshot!(steady(made.json(), &house), @r#"{"password":"correct horse battery","user":{"account":0,"algorithm":"MD5","caller_ids":["+12025550100"],"created_at":"AT","display_name":"Alice","enabled":true,"external_id":"user123","id":"ID","max_bindings":10,"max_calls":null,"may_call":"account","sip":{"domain":"127.0.0.1","realm":"trunkline","server":"127.0.0.1:PORT","transports":["udp","tcp"],"uri":"sip:alice@127.0.0.1","warning":"SIP listens on loopback, which only this machine can reach: set sip_listen to 0.0.0.0:5060."},"username":"alice","voicemail":false}}"#);
+    insta::assert_snapshot!(steady(made.json(), &house), @r#"{"password":"correct horse battery","user":{"account":0,"algorithm":"MD5","caller_ids":["+12025550100"],"created_at":"AT","display_name":"Alice","enabled":true,"external_id":"user123","id":"ID","max_bindings":10,"max_calls":null,"may_call":"account","sip":{"domain":"127.0.0.1","realm":"trunkline","server":"127.0.0.1:PORT","transports":["udp"],"uri":"sip:alice@127.0.0.1","warning":"SIP listens on loopback, which only this machine can reach: set sip_listen to 0.0.0.0:5060."},"username":"alice","voicemail":false}}"#);
     assert_eq!(made.header("location"), format!("/v1/users/{}", made.json()["user"]["id"].as_str().unwrap()));
     let shown = house.get("/v1/users/alice").await;
     assert_eq!(shown.json(), made.json()["user"]);

@@ -11,7 +11,9 @@ mod keys;
 mod live;
 mod numbers;
 mod recordings;
+mod registrations;
 mod schema;
+mod sip;
 mod trunks;
 mod usage;
 mod users;
@@ -27,6 +29,8 @@ use utoipa_axum::routes;
 
 use super::Api;
 pub(super) use describe::describe;
+pub(super) use sip::{SipServer, govern, state};
+pub(super) use users::named;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -47,6 +51,8 @@ pub(super) use describe::describe;
         (name = "account", description = "What the account may do."),
         (name = "accounts", description = "The tenants of this server; operators only."),
         (name = "users", description = "SIP users, who register phones and call, and groups that ring together."),
+        (name = "registrations", description = "The phones that are registered."),
+        (name = "sip", description = "The SIP server itself; operators only."),
         (name = "numbers", description = "Where calls to the account's numbers go."),
         (name = "trunks", description = "The SIP providers that calls go out through."),
         (name = "keys", description = "API keys: shown once, stored hashed, revocable."),
@@ -91,6 +97,8 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .merge(users::router())
         .merge(groups::router())
         .merge(numbers::router())
+        .merge(registrations::router())
+        .merge(sip::router())
         .routes(routes!(trunks::create, trunks::list))
         .routes(routes!(trunks::get, trunks::change, trunks::delete))
         .routes(routes!(trunks::test))

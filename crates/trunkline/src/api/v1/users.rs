@@ -2,7 +2,7 @@
 
 use axum::Json as Reply;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -12,13 +12,13 @@ use utoipa_axum::routes;
 use super::{Page, Whose, given, location, put};
 use crate::api::auth::Caller;
 use crate::api::body::{self, Asked, Json, Segment};
+use crate::api::reach::{Reach, asked_host};
 use crate::api::reply::store_failed;
-use crate::api::{Api, Door, calls, cursor};
+use crate::api::{Api, calls, cursor};
 use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::store::{DigestName, MayCall, NewUser, UserRow};
-use crate::trunk::bracketed;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -107,7 +107,7 @@ pub(super) struct UserPatch {
     "may_call": "account", "max_calls": 2, "max_bindings": 10, "voicemail": true,
     "sip": {
         "uri": "sip:alice@acme.example.com", "domain": "acme.example.com", "realm": "acme.example.com",
-        "server": "192.0.2.10:5060", "transports": ["udp", "tcp"], "warning": null,
+        "server": "192.0.2.10:5060", "transports": ["udp", "tcp", "ws"], "warning": null,
     },
     "created_at": "2026-01-01T00:00:00.000Z",
 }))]
@@ -141,7 +141,7 @@ struct Sip {
     realm: String,
     /// Host and port to send to (outbound proxy).
     server: String,
-    /// How it can be reached there.
+    /// How it can be reached: `udp`, `tcp` and `ws` there, `tls` and `wss` at the port that `/v1/sip` names.
     transports: Vec<&'static str>,
     /// What keeps phones from reaching it.
     warning: Option<String>,
@@ -170,36 +170,10 @@ pub(super) struct NewPassword {
 impl Sip {
     /// `host` is where the asker reached us.
     fn new(api: &Api, host: Option<&str>, row: &UserRow) -> Self {
-        let config = &api.app.config;
-        let account = api.app.store.account(row.account);
-        let listen = api.app.switch.address();
-        let of_server = Some(config.sip_domain.clone()).filter(|domain| domain != "localhost");
-        let named = account.as_ref().and_then(|account| account.domain.clone()).or(of_server);
-        let address = config.external_ip.or(Some(listen.ip()).filter(|ip| !ip.is_unspecified()));
-        let address = address.map(|ip| ip.to_string()).or_else(|| host.map(ToOwned::to_owned));
-        let host = bracketed(&address.or_else(|| named.clone()).unwrap_or_else(|| listen.ip().to_string()));
-        let domain = named.unwrap_or_else(|| host.clone());
-        let warning = listen.ip().is_loopback().then(|| {
-            "SIP listens on loopback, which only this machine can reach: set sip_listen to 0.0.0.0:5060."
-                .to_owned()
-        });
-        Self {
-            uri: format!("sip:{}@{domain}", row.username),
-            domain,
-            realm: account.map(|account| account.realm).unwrap_or_default(),
-            server: format!("{host}:{}", listen.port()),
-            transports: vec!["udp", "tcp"],
-            warning,
-        }
+        let Reach { uri, domain, server, transports, warning, .. } = Reach::new(api, host, row);
+        let realm = api.app.store.account(row.account).map(|account| account.realm).unwrap_or_default();
+        Self { uri, domain, realm, server, transports, warning }
     }
-}
-
-/// The host that an HTTP request names, where it came over the network.
-fn asked_host<'a>(api: &Api, headers: &'a HeaderMap) -> Option<&'a str> {
-    let host = headers.get(header::HOST).filter(|_| api.door == Door::Tcp)?.to_str().ok()?;
-    let end = host.rfind(':').filter(|end| !host.get(*end..).is_some_and(|port| port.contains(']')));
-    let host = end.map_or(host, |end| host.get(..end).unwrap_or(host));
-    crate::trunk::check_host(host).is_ok().then(|| host.trim_matches(['[', ']']))
 }
 
 impl User {
@@ -307,7 +281,7 @@ fn find(api: &Api, account: i64, id: &str) -> Result<std::sync::Arc<UserRow>, Re
 }
 
 /// As [`find`].
-pub(super) fn named(api: &Api, account: i64, id: &str) -> Option<std::sync::Arc<UserRow>> {
+pub(in crate::api) fn named(api: &Api, account: i64, id: &str) -> Option<std::sync::Arc<UserRow>> {
     let directory = api.app.store.directory();
     match Id::parse(id) {
         Some(id) => directory.user_by_id(account, id),
@@ -356,14 +330,19 @@ async fn change(
         row.caller_ids = numbers(&api, row.account, &given)?;
     }
     match api.app.store.update_user(row).await.map_err(store_failed)? {
-        Some(row) => Ok(Reply(User::new(&api, asked_host(&api, &headers), &row))),
+        Some(row) => {
+            if !row.enabled {
+                api.app.switch.forget(row.id, None);
+            }
+            Ok(Reply(User::new(&api, asked_host(&api, &headers), &row)))
+        }
         None => Err(body::unknown(&id, "user_not_found", "user")),
     }
 }
 
 /// Delete a user
 ///
-/// Its phones can register no more. One that a group or a number's route names stays (`user_in_use`).
+/// Its phones are forgotten and can register no more. One that a group or a number's route names stays (`user_in_use`).
 #[utoipa::path(delete, path = "/v1/users/{id}", tag = "users",
     params(("id" = String, Path, description = "Its id or user name."), Whose),
     responses((status = NO_CONTENT, description = "It is gone; calls that are up go on.")))]
@@ -375,14 +354,17 @@ async fn delete(
 ) -> Result<StatusCode, Refused> {
     let row = find(&api, caller.account(whose.account)?, &id)?;
     match api.app.store.delete_user(row.account, row.id).await.map_err(store_failed)? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => {
+            api.app.switch.forget(row.id, None);
+            Ok(StatusCode::NO_CONTENT)
+        }
         false => Err(body::unknown(&id, "user_not_found", "user")),
     }
 }
 
 /// Give a user another password
 ///
-/// The old one opens nothing any more: phones must be told the new one before they register again.
+/// The old one opens nothing any more: its phones are forgotten, and must be told the new one to register again.
 #[utoipa::path(post, path = "/v1/users/{id}/password", tag = "users", request_body = NewPassword,
     params(("id" = String, Path, description = "Its id or user name."), Whose),
     responses((status = OK, description = "The user and the new password, shown this once.", body = UserPassword)))]
@@ -398,6 +380,7 @@ async fn password(
     let changed =
         api.app.store.set_password(row.account, row.id, asked.password).await.map_err(store_failed)?;
     let (row, password) = changed.ok_or_else(|| body::unknown(&id, "user_not_found", "user"))?;
+    api.app.switch.forget(row.id, None);
     let user = User::new(&api, asked_host(&api, &headers), &row);
     Ok(Reply(UserPassword { user, password: password.expose().to_owned() }))
 }
