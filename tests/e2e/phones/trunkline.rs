@@ -216,6 +216,7 @@ fn a_phone_calls_into_the_world() {
     alice.wait_ended();
     let calls = office.server.get("/v1/calls").expect(200).json();
     let call = &calls["data"][0];
+    assert!(call.is_object(), "{calls:#}");
     assert_eq!((&call["to"], &call["status"]), (&json!("+12025550105"), &json!("completed")), "{call:#}");
 }
 

@@ -67,6 +67,8 @@ struct Relay {
     /// What is added to their numbers.
     sequence: u16,
     timestamp: u32,
+    /// Where the last one ended, in our timestamps.
+    end: u32,
     /// Ticks since the last one.
     idle: u8,
 }
@@ -188,6 +190,10 @@ impl Sender {
         if self.queue.is_empty() && relay.idle <= RELAY_IDLE {
             return true;
         }
+        // What goes between joins on without a hole: its time has only just gone by.
+        if relay.idle <= 2 {
+            self.timestamp = relay.end;
+        }
         self.relay = None;
         self.starts_talkspurt = true;
         false
@@ -214,6 +220,7 @@ impl Sender {
                 first: theirs.sequence,
                 sequence: sequence.wrapping_sub(theirs.sequence),
                 timestamp: timestamp.wrapping_sub(theirs.timestamp),
+                end: timestamp,
                 idle: 0,
             }),
         };
@@ -235,6 +242,7 @@ impl Sender {
         if is_before(relay.first, floor) {
             relay.first = floor;
         }
+        relay.end = header.timestamp.wrapping_add(frame);
         let next = header.sequence.wrapping_add(1);
         if is_before(self.sequence, next) {
             self.sequence = next;

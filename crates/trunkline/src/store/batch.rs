@@ -67,7 +67,7 @@ impl<'a> Group<'a> {
     fn take(&mut self, job: &'a Job) {
         match job {
             // Whoever ordered it has been refused in the meantime: nobody would place it.
-            Job::Create { done, .. } if done.is_closed() => {}
+            Job::Create { done: Some(done), .. } if done.is_closed() => {}
             Job::Create { row, first, once, .. } => self.new.push((row, first, once.as_ref())),
             Job::Write(write) => self.take_write(write),
             Job::KeyUsed { key, at } => {

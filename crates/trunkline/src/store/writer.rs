@@ -148,7 +148,8 @@ pub(super) enum Job {
         row: Box<CallRow>,
         first: CallEvent,
         once: Option<Once>,
-        done: oneshot::Sender<Result<Created, StoreError>>,
+        /// Who waits for it; nobody for a call that came in.
+        done: Option<oneshot::Sender<Result<Created, StoreError>>>,
     },
     Write(Write),
     KeyUsed {
@@ -178,7 +179,9 @@ impl Job {
     /// The event that a commit of this makes known.
     fn event(&self) -> Option<&CallEvent> {
         match self {
-            Job::Create { first, done, .. } => (!done.is_closed()).then_some(first),
+            Job::Create { first, done, .. } => {
+                done.as_ref().is_none_or(|done| !done.is_closed()).then_some(first)
+            }
             Job::Write(Write::Event(event) | Write::State { event, .. }) => Some(event),
             Job::Write(Write::Finish(end)) => Some(&end.event),
             _ => None,
@@ -219,7 +222,7 @@ impl Store {
         }
         let (done, committed) = oneshot::channel();
         let (row, first, once) = (Box::new(row.clone()), first.clone(), once.cloned());
-        let job = Job::Create { row, first, once, done };
+        let job = Job::Create { row, first, once, done: Some(done) };
         self.0.queue.try_send(job).map_err(|_| StoreError::Behind)?;
         match tokio::time::timeout(PATIENCE, committed).await {
             Ok(Ok(result)) => result,
@@ -240,8 +243,7 @@ impl Store {
         if self.0.queue.capacity() <= KEPT_FREE {
             return Err(behind("store_behind", "The database cannot keep up."));
         }
-        let (done, _) = oneshot::channel();
-        let job = Job::Create { row: Box::new(row), first, once: None, done };
+        let job = Job::Create { row: Box::new(row), first, once: None, done: None };
         self.0.queue.try_send(job).map_err(|_| behind("store_behind", "The database cannot keep up."))
     }
 
@@ -351,7 +353,7 @@ impl Writer {
                     }
                     // Whoever orders a new call is told at once; what happened to the others is kept.
                     let (new, mut rest): (Vec<_>, Vec<_>) =
-                        batch.into_iter().partition(|job| matches!(job, Job::Create { .. }));
+                        batch.into_iter().partition(|job| matches!(job, Job::Create { done: Some(_), .. }));
                     let size = new.iter().map(Job::size).sum::<usize>();
                     self.probe = self.probe.max(size).clamp(*PROBE_SIZE.start(), *PROBE_SIZE.end());
                     // A connection may break after the commit and before its answer: then they are stored.
@@ -454,7 +456,7 @@ pub(super) fn may_pass(error: &sqlx::Error) -> bool {
 /// Tells whoever waits how it went; answers what must be undone.
 fn answer(job: Job, stored: Result<&Known, &sqlx::Error>) -> Option<Job> {
     match job {
-        Job::Create { row, done, .. } => {
+        Job::Create { row, done: Some(done), .. } => {
             let result = match stored {
                 Ok(known) => {
                     known.get(&row.id).cloned().unwrap_or(Ok(Created::New)).map_err(StoreError::Refused)
@@ -470,7 +472,12 @@ fn answer(job: Job, stored: Result<&Known, &sqlx::Error>) -> Option<Job> {
         Job::Flush(done) | Job::Claim { done, .. } | Job::Outcome { done, .. } => {
             let _ = done.send(());
         }
-        Job::Write(_) | Job::KeyUsed { .. } | Job::Alive(_) | Job::Forget(_) | Job::Insight(_) => {}
+        Job::Create { done: None, .. }
+        | Job::Write(_)
+        | Job::KeyUsed { .. }
+        | Job::Alive(_)
+        | Job::Forget(_)
+        | Job::Insight(_) => {}
     }
     None
 }
