@@ -237,6 +237,24 @@ fn what_is_recorded_or_of_another_codec_does_not_go_through() {
     assert!(recorded.left[1].handle_rtp(&first, address(THERE), recorded.now).is_none());
 }
 
+#[test]
+fn a_key_follows_what_went_through_without_a_hole() {
+    let now = Instant::now();
+    let mut session = session(THERE, now);
+    let (mut out, mut last) = ([0; 1500], 0);
+    for sequence in 0..5_u16 {
+        let timestamp = u32::from(sequence) * 160;
+        let header = rtp::Header { marker: false, payload_type: 0, sequence, timestamp, ssrc: 9 };
+        let relayed = Relayed(rtp::Packet { header, payload: &[0; 160] });
+        let sent = session.forward(relayed, &mut out).expect("it goes through");
+        last = rtp::Packet::parse(&out[..sent.len]).unwrap().header.timestamp;
+        assert!(session.tick(now + FRAME_TIME * u32::from(sequence), &mut out).is_none());
+    }
+    session.digits(1, "5", now).unwrap();
+    let sent = session.tick(now + FRAME_TIME * 5, &mut out).expect("the key");
+    assert_eq!(rtp::Packet::parse(&out[..sent.len]).unwrap().header.timestamp, last.wrapping_add(160));
+}
+
 proptest::proptest! {
     /// Whatever comes in whatever order, what goes out is one stream of ours: no number twice.
     #[test]

@@ -17,7 +17,14 @@ pub(super) async fn a_bad_write_spoils_no_other(url: &str) {
     assert!(store.call(None, good.id).await.unwrap().is_some());
     assert!(store.healthy().await);
     store.record(end(&good, State::Canceled, 2)).unwrap();
+    // Nobody waits for a call that came in, and it is kept.
+    let (came_in, first) = call_row(0);
+    store.record_call(came_in.clone(), first).unwrap();
     store.flush().await;
+    store.record(end(&came_in, State::Completed, 2)).unwrap();
+    store.flush().await;
+    let kept = store.call(None, came_in.id).await.unwrap();
+    assert!(kept.is_some_and(|row| row.state == State::Completed));
 }
 
 pub(super) async fn a_full_queue_sheds_new_calls_first(url: &str) {
