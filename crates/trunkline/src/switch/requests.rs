@@ -137,6 +137,9 @@ impl Loop {
             }
             Err(Unknown::Stranger) => return self.answer_register(asking, 403, &[]),
         };
+        if let Some(status) = self.refuses_replaces(&view) {
+            return self.answer_register(asking, status, &[]);
+        }
         let (admitted, settings, user) = match &caller {
             Caller::User(user) => {
                 let admitted = self.parts.endpoint.sip().admit_guarded(asking, now);

@@ -165,7 +165,7 @@ impl House {
     fn assert_heard(&mut self, one: &Line, other: &Line) {
         for (from, to) in [(one, other), (other, one)] {
             let payload = [from.rtp.local_addr().unwrap().port() as u8; 160];
-            let mut packet = vec![0x80, 0, 0, 1, 0, 0, 0, 160, 1, 2, 3, 4];
+            let mut packet = vec![0x80_u8, 0, 0, 1, 0, 0, 0, 160, 1, 2, 3, 4];
             let began = Instant::now();
             loop {
                 assert!(began.elapsed() < PATIENCE, "not heard");
