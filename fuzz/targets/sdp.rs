@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use media::web::{self, Credentials};
 use media::sdp;
+use media::web::{self, Credentials};
 
 fuzz_target!(|bytes: &[u8]| {
     let us = trunkline_fuzz::local();

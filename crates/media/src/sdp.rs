@@ -10,7 +10,7 @@ mod write;
 use std::net::{IpAddr, SocketAddr};
 
 pub use self::description::{Description, Media, Rtpmap};
-pub use self::exchange::{accept, answer, offer, reoffer};
+pub use self::exchange::{accept, answer, codecs, offer, reoffer};
 use crate::Codec;
 use crate::dtmf::By;
 use crate::srtp::{Crypto, Keys};
@@ -34,6 +34,9 @@ pub struct Local {
     pub port: u16,
     /// What we speak, by preference.
     pub codecs: Vec<Codec>,
+    /// What an answer chooses where they offer it, whatever their order: what the other side of the call speaks needs no
+    /// transcoding.
+    pub prefers: Option<Codec>,
     /// `o=` session id, the same for the whole call.
     pub session_id: u64,
     /// `o=` version, one more for each description that differs from the last (RFC 3264 section 8).
@@ -55,6 +58,7 @@ impl Local {
             addr,
             port,
             codecs,
+            prefers: None,
             session_id,
             version: 1,
             direction: Direction::SendRecv,

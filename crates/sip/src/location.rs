@@ -163,7 +163,8 @@ impl Locations {
             for &slot in &plan.evicted {
                 changes.extend(self.remove_slot(slot));
             }
-            let user_agent = request.header("User-Agent").map(|name| cut(name, MAX_USER_AGENT));
+            let user_agent = request.header("User-Agent").filter(|name| !name.contains(char::is_control));
+            let user_agent = user_agent.map(|name| cut(name, MAX_USER_AGENT));
             for step in &plan.steps {
                 changes.extend(self.carry_out(user, step, &plan, user_agent, path, now));
             }

@@ -25,7 +25,8 @@
 //! rate, takes its place. Phones and trunks over TCP or TLS are safe from that.
 //!
 //! Memory: one entry for each binding and dialog, and bounded tables for all others ([`Settings::sources`]), taken as
-//! they come.
+//! they come and given back when they were quiet for an hour: 7 MB under a flood from forged addresses, 27 MB where
+//! there is evidence against every one of them.
 
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,8 @@ const BLOCK_PART: f32 = 1.0 / 8.0;
 const BUSY_PART: u32 = 8;
 /// The most [`Shield::list`] lists.
 const MAX_LISTED: usize = 1_000;
+/// After how many packets a little memory is given back; a divisor of 256.
+const SWEEP_EVERY: u8 = 16;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,6 +172,8 @@ pub struct Shield {
     users: Users,
     /// All strangers together: REGISTERs, other requests outside dialogs, and the rest; of datagrams, then of streams.
     crowd: [Bucket; 6],
+    /// Counts packets, to sweep now and then.
+    turn: u8,
     pressure: Pressure,
     stats: Stats,
 }
@@ -184,6 +189,7 @@ impl Shield {
             sources: Sources::new(&settings),
             users: Users::new(&settings),
             crowd: [Bucket::default(); 6],
+            turn: 0,
             pressure: Pressure::Calm,
             stats: Stats::default(),
             settings,
@@ -194,6 +200,10 @@ impl Shield {
     /// handshake ([`Peek::connection`]).
     pub fn admit(&mut self, packet: &Peek<'_>, now: Instant) -> Verdict {
         let now = self.moment(now);
+        self.turn = self.turn.wrapping_add(1);
+        if self.turn.is_multiple_of(SWEEP_EVERY) {
+            self.sources.sweep(&self.settings, now);
+        }
         let Err(reason) = self.judge(packet, now) else {
             self.stats.passed += 1;
             return Verdict::Pass;
@@ -370,6 +380,7 @@ impl Shield {
             if score < 1.0 && standing.level(now) == Level::Clear {
                 continue;
             }
+            let (why, since) = source.seen();
             let is_trunk = trunks.find(source.prefix.first()).is_some();
             listed.push(Shielded {
                 source: source.prefix,
@@ -380,8 +391,8 @@ impl Shield {
                 },
                 level: if is_trunk { Level::Clear } else { standing.level(now) },
                 score,
-                why: source.counts,
-                since: instant(source.since),
+                why,
+                since: instant(since),
                 until: standing.until(now).filter(|_| !is_trunk).map(instant),
             });
             // The list stays short while it is made.

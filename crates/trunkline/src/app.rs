@@ -26,6 +26,7 @@ use crate::endpoint::{
     CertificateError, Certificates, Doors, Files, Limits, Listen, Trust, own_names, self_signed,
 };
 use crate::http;
+use crate::insight::Keeper;
 use crate::outward::Outward;
 use crate::receive;
 use crate::recordings;
@@ -226,6 +227,10 @@ async fn start(
         bindings: config.data_dir.join("bindings.db"),
         registrars: registrars.clone(),
         domain: config.sip_domain.clone(),
+        trusted: config
+            .shield
+            .then(|| config.shield_trusted.iter().filter_map(|it| it.parse().ok()).collect()),
+        keeper: Keeper::start(store.clone(), config.insight),
     };
     let (switch, thread) =
         Switch::start(setup).map_err(|e| port_error("sip_listen", config.sip_listen, &e))?;

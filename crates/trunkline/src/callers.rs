@@ -35,8 +35,19 @@ pub enum Proof {
     Missing,
     /// Nothing any more: the nonce is old. Whose they are is known.
     Stale,
-    /// Nothing: they are wrong, for this user name.
-    Wrong(String),
+    /// Nothing: they are wrong.
+    Wrong(Wrong),
+}
+
+/// Credentials that are wrong.
+#[derive(Clone, Debug)]
+pub struct Wrong {
+    /// The user name they are for.
+    pub name: String,
+    /// Whether there is such a user.
+    pub is_known: bool,
+    /// Whether they answer a challenge of ours to this very address.
+    pub is_proven: bool,
 }
 
 /// Who calls.
@@ -69,8 +80,8 @@ pub enum Unknown {
         algorithm: Algorithm,
         /// Whether the password itself was right.
         stale: bool,
-        /// The user name that came with a wrong password.
-        wrong: Option<String>,
+        /// What was wrong, where a password came.
+        wrong: Option<Wrong>,
     },
     /// A trunk of ours calls a number that no account of it has.
     Number,
@@ -92,6 +103,11 @@ impl Registrars {
             Some(at) => drop(all.insert(trunk, at)),
             None => drop(all.remove(&trunk)),
         }
+    }
+
+    /// Where they are.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
     fn at(&self, source: IpAddr) -> Vec<Id> {
@@ -147,12 +163,16 @@ impl Callers {
                 (Verdict::Accepted { .. }, Some((holder, ..))) => return Proof::Of(holder),
                 (Verdict::Again { .. }, Some((holder, ..))) => return Proof::Again(holder),
                 (Verdict::Stale, _) => stale = true,
-                _ => wrong = named.or(wrong),
+                (_, holder) => {
+                    let is_proven = self.digest.is_for(header, path.remote.ip());
+                    let is_known = holder.is_some();
+                    wrong = named.map(|name| Wrong { name, is_known, is_proven }).or(wrong);
+                }
             }
         }
         match (stale, wrong) {
             (true, _) => Proof::Stale,
-            (false, Some(name)) => Proof::Wrong(name),
+            (false, Some(wrong)) => Proof::Wrong(wrong),
             (false, None) => Proof::Missing,
         }
     }
@@ -197,7 +217,7 @@ impl Callers {
                 return Ok(Caller::Trunk(trunk, number));
             }
             Proof::Stale => return Err(challenge(self, true, None)),
-            Proof::Wrong(name) => return Err(challenge(self, false, Some(name))),
+            Proof::Wrong(wrong) => return Err(challenge(self, false, Some(wrong))),
             Proof::Missing => {}
         }
         let candidates = self.candidates(request, path, names);

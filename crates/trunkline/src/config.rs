@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::endpoint::Limits;
+use crate::insight::Which;
 use crate::secret::Secret;
 use crate::trunk::TrunkSettings;
 
@@ -42,6 +43,10 @@ pub struct Config {
     pub tls_key_file: Option<PathBuf>,
     /// Origins of pages that may open a WebSocket; empty: all.
     pub web_origins: Vec<String>,
+    /// Whether who scans and guesses is shut out.
+    pub shield: bool,
+    /// Who never is.
+    pub shield_trusted: Vec<String>,
     /// TCP, TLS and WebSocket connections of SIP at once.
     pub sip_connections: usize,
     /// Those of them from one address; 0 is no limit.
@@ -94,6 +99,8 @@ pub struct Config {
     pub keep_recordings: Option<Duration>,
     /// How long events of calls, and webhook deliveries that are over, are kept.
     pub keep_events: Option<Duration>,
+    /// Of which calls the SIP messages are kept.
+    pub insight: Which,
     /// The wait after a webhook's first failure; the later ones grow with it.
     pub webhook_retry: Duration,
     /// How often a webhook is tried in all.
@@ -236,6 +243,8 @@ impl Default for Config {
             tls_cert_file: None,
             tls_key_file: None,
             web_origins: Vec::new(),
+            shield: true,
+            shield_trusted: vec!["127.0.0.1".into(), "::1".into()],
             sip_connections: limits.connections,
             sip_connections_per_source: limits.per_source,
             sip_domain: "localhost".into(),
@@ -262,6 +271,7 @@ impl Default for Config {
             keep_calls: Some(days(365)),
             keep_recordings: Some(days(30)),
             keep_events: Some(days(90)),
+            insight: Which::All,
             webhook_retry: Duration::from_secs(5),
             webhook_attempts: 10,
             webhook_max_age: days(4),

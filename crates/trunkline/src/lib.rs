@@ -18,6 +18,7 @@ pub mod endpoint;
 pub mod flow;
 pub mod http;
 pub mod id;
+pub mod insight;
 pub mod lab;
 pub mod logs;
 pub mod metrics;

@@ -13,6 +13,10 @@ pub fn describe() {
         "Calls that were accepted, by the face that took them."
     );
     describe_counter!("trunkline_calls_finished_total", "Calls that have ended, by their final state.");
+    describe_counter!(
+        "trunkline_insights_dropped_total",
+        "Calls whose SIP messages were not kept since the database had enough to do."
+    );
     describe_gauge!("trunkline_calls", "Calls that have not ended.");
     describe_gauge!("trunkline_sip_legs", "SIP legs.");
     describe_gauge!("trunkline_sip_transactions", "SIP transactions.");

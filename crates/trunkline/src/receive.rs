@@ -203,9 +203,18 @@ fn called(app: &App, account: &Account, user: &UserRow, to: &str) -> Result<Vec<
         return Ok(number.route.clone());
     }
     match user.may_call {
+        MayCall::Account if is_name(to) => {
+            let message = format!("No user and no group of the account is called {to}.");
+            Err(Refused::missing("user_not_found", message))
+        }
         MayCall::Account => Ok(vec![Target::Dial { number: to.to_owned(), timeout_s: None }]),
         MayCall::Internal | MayCall::None => Err(may_not("call users and groups of the account only")),
     }
+}
+
+/// Whether this can only be somebody's name: neither a number nor an address.
+fn is_name(to: &str) -> bool {
+    !to.contains(':') && to.chars().any(char::is_alphabetic)
 }
 
 /// What those who are rung are shown.

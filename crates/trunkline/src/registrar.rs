@@ -40,20 +40,58 @@ struct Table {
     /// Bindings of each account, and whose account a user with bindings is of.
     accounts: HashMap<i64, usize>,
     owners: HashMap<u64, (i64, usize)>,
+    /// What phones are reached over, by binding, and what has changed of it.
+    flows: HashMap<u64, (Arc<str>, Path)>,
+    changed: Vec<Flow>,
+}
+
+/// A change of what a user's phones are reached over.
+#[derive(Clone, Debug)]
+pub enum Flow {
+    /// One more binding lives on it.
+    Up {
+        /// The user name.
+        user: Arc<str>,
+        /// The flow.
+        path: Path,
+    },
+    /// One less.
+    Down {
+        /// The user name.
+        user: Arc<str>,
+        /// The flow.
+        path: Path,
+    },
 }
 
 impl Registrar {
-    /// A registrar with what was kept of users that there still are: `owner` says whose account they are of.
-    pub fn new(seed: u64, kept: Vec<Kept>, owner: impl Fn(u64) -> Option<i64>, now: Instant) -> Self {
-        let mut table =
-            Table { locations: Locations::new(seed), accounts: HashMap::new(), owners: HashMap::new() };
+    /// A registrar with what was kept of users that there still are: `owner` says of which account they are, and their
+    /// names.
+    pub fn new(
+        seed: u64,
+        kept: Vec<Kept>,
+        owner: impl Fn(u64) -> Option<(i64, Arc<str>)>,
+        now: Instant,
+    ) -> Self {
+        let mut table = Table {
+            locations: Locations::new(seed),
+            accounts: HashMap::new(),
+            owners: HashMap::new(),
+            flows: HashMap::new(),
+            changed: Vec::new(),
+        };
         let at = now_ms();
         let mut unreadable = 0_usize;
         for kept in kept {
             let user = kept.user as u64;
-            let Some(account) = owner(user) else { continue };
-            match read(&kept, at).and_then(|saved| table.locations.restore(saved, now).ok()) {
-                Some(()) => table.recount(user, account),
+            let Some((account, name)) = owner(user) else { continue };
+            let saved = read(&kept, at);
+            let change = saved.clone().map(|saved| Change::Saved(Box::new(saved)));
+            match saved.and_then(|saved| table.locations.restore(saved, now).ok()) {
+                Some(()) => {
+                    table.recount(user, account);
+                    change.iter().for_each(|change| table.follow(change, Some(&name)));
+                }
                 None => unreadable += 1,
             }
         }
@@ -93,7 +131,10 @@ impl Registrar {
             limits.max_bindings = limits.max_bindings.min(own + left);
         }
         let registered = table.locations.register(key, request, path, &limits, now)?;
-        table.recount(key, user.account);
+        if !registered.changes.is_empty() {
+            table.recount(key, user.account);
+            registered.changes.iter().for_each(|change| table.follow(change, Some(&user.username)));
+        }
         Ok(registered)
     }
 
@@ -166,6 +207,7 @@ impl Registrar {
             {
                 table.recount(*user, account);
             }
+            table.follow(&change, None);
             changes.push(written(change));
         }
         let mut pings = Vec::new();
@@ -175,6 +217,11 @@ impl Registrar {
         (changes, pings)
     }
 
+    /// What has changed of the flows of phones since this was last asked.
+    pub fn take_flows(&self) -> Vec<Flow> {
+        std::mem::take(&mut self.table().changed)
+    }
+
     /// What became of a ping.
     pub fn pong(&self, user: u64, key: u64, is_there: bool) {
         self.table().locations.pong(user, key, is_there);
@@ -182,6 +229,24 @@ impl Registrar {
 }
 
 impl Table {
+    /// Notes over which flow a binding lives now.
+    fn follow(&mut self, change: &Change, user: Option<&Arc<str>>) {
+        let (key, now) = match change {
+            Change::Removed { key, .. } => (*key, None),
+            Change::Saved(saved) => (saved.key, Some(Path::new(saved.transport, saved.local, saved.remote))),
+        };
+        let before = match now.zip(user) {
+            Some((path, user)) => self.flows.insert(key, (user.clone(), path)),
+            None => self.flows.remove(&key),
+        };
+        if before.as_ref().map(|(_, path)| *path) == now {
+            return;
+        }
+        let down = before.map(|(user, path)| Flow::Down { user, path });
+        let up = now.zip(user).map(|(path, user)| Flow::Up { user: user.clone(), path });
+        self.changed.extend(up.into_iter().chain(down));
+    }
+
     /// Counts a user's bindings anew.
     fn recount(&mut self, user: u64, account: i64) {
         let count = self.locations.bindings(user).count();

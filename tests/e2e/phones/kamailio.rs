@@ -66,6 +66,7 @@ impl Kamailio {
             ws: format!("ws://127.0.0.1:{ws}"),
             domain: domain.to_owned(),
             joins_media: false,
+            transfers: true,
         };
         Some(Self { registrar, _process: process })
     }

@@ -20,6 +20,7 @@ pub mod pairings;
 pub mod sipsak;
 
 mod tests;
+mod trunkline;
 
 /// How long anything that phones do by themselves may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -38,6 +39,8 @@ pub struct Registrar {
     /// Each leg has media of its own, so that a phone with SRTP can speak with one without; a proxy leaves the media
     /// to the phones.
     pub joins_media: bool,
+    /// Whether phones may send each other on (REFER).
+    pub transfers: bool,
 }
 
 /// Who a phone is.

@@ -85,8 +85,8 @@ pub(super) fn ours(local: &Local) -> Vec<(u8, Format)> {
 /// Our answer to their offer, and what is thereby agreed on.
 ///
 /// Of the m-lines for audio we can use the first is taken, one that is encrypted before one that is not; all others
-/// are refused with port 0. The common codecs are listed in *their* order (RFC 3264 6.1), and the first of them is
-/// what we send. The direction mirrors theirs (or as much of it as [`Local::direction`] allows), payload types are
+/// are refused with port 0. The common codecs are listed in *their* order (RFC 3264 6.1) but for [`Local::prefers`], and
+/// the first of them is what we send. The direction mirrors theirs (or as much of it as [`Local::direction`] allows), payload types are
 /// theirs. Of their keys the first that we can use is taken; one with an MKI is not.
 ///
 /// # Errors
@@ -95,12 +95,13 @@ pub fn answer(offer: &[u8], local: &Local) -> Result<(String, Negotiated), SdpEr
     let offer = Description::parse(offer)?;
     let (chosen, media) = choose(&offer, local, |media| sdes::answer(media, local))?;
     let crypto = sdes::answer(media, local);
-    let mut negotiated =
-        agree(&offer, media, local, crypto.as_ref().map(|(_, crypto)| crypto.clone()), None)?;
+    let keys = crypto.as_ref().map(|(_, crypto)| crypto.clone());
+    let mut negotiated = agree(&offer, media, local, local.prefers, keys, None)?;
     negotiated.rtcp_mux = media.rtcp_mux;
     let events = listed_events(media, &negotiated).map(|(type_, hz)| (type_, Format::Event(hz)));
     let events = events.filter(|_| local.dtmf == By::Rfc4733);
-    let formats: Vec<_> = audio(media, local).chain(events).collect();
+    let mut formats: Vec<_> = audio(media, local).chain(events).collect();
+    formats.sort_by_key(|(_, format)| *format != Format::Audio(negotiated.codec));
     let lines: Vec<String> = crypto.iter().map(|(tag, crypto)| sdes::line(*tag, crypto)).collect();
     negotiated.places = places(&offer, chosen);
     let mut sdp = write::session(local, &offer.timing);
@@ -139,7 +140,7 @@ pub fn accept(local: &Local, answer: &[u8]) -> Result<Negotiated, SdpError> {
     let answer = Description::parse(answer)?;
     let (chosen, media) = choose(&answer, local, |media| sdes::accept(media, local))?;
     let crypto = sdes::accept(media, local).map(|(_, crypto)| crypto);
-    let mut negotiated = agree(&answer, media, local, crypto, None)?;
+    let mut negotiated = agree(&answer, media, local, None, crypto, None)?;
     negotiated.places = places(&answer, chosen);
     take_ours(&mut negotiated, local);
     Ok(negotiated)
@@ -240,18 +241,34 @@ pub(super) fn names(media: &Media) -> String {
     media.formats.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// What their m-line says, seen from our side.
+/// The codecs we know that a description lists for its audio, in its order.
+pub fn codecs(sdp: &[u8]) -> Vec<Codec> {
+    let Ok(description) = Description::parse(sdp) else { return Vec::new() };
+    let all = Local::new(Ipv4Addr::UNSPECIFIED.into(), 0, Codec::ALL.to_vec(), 0);
+    let media = description.media.iter().find(|media| media.kind == "audio");
+    media.map(|media| speakable(media, &all).map(|(_, codec)| codec).collect()).unwrap_or_default()
+}
+
+/// Their codecs that we speak, in their order.
+pub(super) fn speakable(media: &Media, local: &Local) -> impl Iterator<Item = (u8, Codec)> + Clone {
+    audio(media, local).filter_map(|(payload_type, format)| match format {
+        Format::Audio(codec) => Some((payload_type, codec)),
+        Format::Event(_) | Format::ComfortNoise => None,
+    })
+}
+
+/// What their m-line says, seen from our side: we send what we prefer, or the first codec of theirs.
 pub(super) fn agree(
     theirs: &Description,
     media: &Media,
     local: &Local,
+    prefers: Option<Codec>,
     crypto: Option<Crypto>,
     web: Option<Agreed>,
 ) -> Result<Negotiated, SdpError> {
-    let first = audio(media, local).find_map(|(payload_type, format)| match format {
-        Format::Audio(codec) => Some((payload_type, codec)),
-        Format::Event(_) | Format::ComfortNoise => None,
-    });
+    let mut codecs = speakable(media, local);
+    let preferred = codecs.clone().find(|(_, codec)| Some(*codec) == prefers);
+    let first = preferred.or_else(|| codecs.next());
     let (payload_type, codec) = first.ok_or_else(|| SdpError::NoCommonCodec { theirs: names(media) })?;
     let address = match address(theirs, media) {
         // A browser says by ICE where it is.

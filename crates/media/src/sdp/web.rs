@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::description::{Description, Media};
-use super::exchange::{self, again, agree, audio, events, names, ours, places};
+use super::exchange::{self, again, agree, audio, events, names, ours, places, speakable};
 use super::write::{self, Line};
 use super::{Format, Local as Sound, Negotiated, SdpError};
 use crate::dtmf::By;
@@ -142,8 +142,7 @@ pub fn reoffer(local: &Sound, web: &Local, negotiated: &Negotiated) -> String {
 /// Our answer to their offer, and what is thereby agreed on.
 ///
 /// The first m-line for audio over DTLS is taken, all others are refused. Unlike [`crate::sdp::answer`] the common
-/// codecs are listed in the order of [`crate::sdp::Local::codecs`], so that whoever knows what the other leg speaks
-/// can spare the call a transcoding. `before` is what the last exchange agreed on; `fresh` are our credentials should
+/// codecs are listed in the order of [`crate::sdp::Local::codecs`], behind [`crate::sdp::Local::prefers`]. `before` is what the last exchange agreed on; `fresh` are our credentials should
 /// they restart ICE (RFC 8839 section 4.4.3), and are used for nothing else.
 ///
 /// # Errors
@@ -160,7 +159,9 @@ pub fn answer(
     let before = before.and_then(|negotiated| negotiated.web.as_ref());
     let agreed = agreed(&offer, media, web, before, fresh)?;
     let preferred = by_preference(media, local);
-    let mut negotiated = agree_with(&offer, media, local, &preferred, agreed)?;
+    let first = preferred.first().map(|(_, codec)| *codec);
+    let mut negotiated = agree(&offer, media, local, first, None, Some(agreed))?;
+    negotiated.rtcp_mux = true;
     negotiated.places = places(&offer, chosen);
     let Some(agreed) = &negotiated.web else { return Err(SdpError::NoAudio) };
     let clocks: Vec<u32> = preferred.iter().map(|(_, codec)| codec.clock()).collect();
@@ -197,8 +198,8 @@ pub fn accept(
     let mut agreed = agreed(&answer, media, web, before, ours.clone())?;
     agreed.ours = ours;
     // Theirs is the order that counts: they answer with what they have chosen.
-    let listed: Vec<_> = audio(media, local).filter_map(codec).collect();
-    let mut negotiated = agree_with(&answer, media, local, &listed, agreed)?;
+    let mut negotiated = agree(&answer, media, local, None, None, Some(agreed))?;
+    negotiated.rtcp_mux = true;
     negotiated.places = places(&answer, chosen);
     exchange::take_ours(&mut negotiated, local);
     Ok(negotiated)
@@ -232,35 +233,13 @@ fn choose<'a>(theirs: &'a Description, local: &Sound) -> Result<(usize, &'a Medi
     Err(wrong)
 }
 
-fn codec((payload_type, format): (u8, Format)) -> Option<(u8, crate::Codec)> {
-    match format {
-        Format::Audio(codec) => Some((payload_type, codec)),
-        Format::Event(_) | Format::ComfortNoise => None,
-    }
-}
-
 /// Their formats that we speak, in our order.
 fn by_preference(media: &Media, local: &Sound) -> Vec<(u8, crate::Codec)> {
-    let mut formats: Vec<_> = audio(media, local).filter_map(codec).collect();
-    formats.sort_by_key(|(_, codec)| local.codecs.iter().position(|ours| ours == codec));
+    let mut formats: Vec<_> = speakable(media, local).collect();
+    formats.sort_by_key(|(_, codec)| {
+        (Some(*codec) != local.prefers, local.codecs.iter().position(|ours| ours == codec))
+    });
     formats
-}
-
-/// What their m-line says, the first of `codecs` being what we send.
-fn agree_with(
-    theirs: &Description,
-    media: &Media,
-    local: &Sound,
-    codecs: &[(u8, crate::Codec)],
-    agreed: Agreed,
-) -> Result<Negotiated, SdpError> {
-    let first: Vec<_> = codecs.first().map(|(_, codec)| *codec).into_iter().collect();
-    let sending = Sound { codecs: first, ..local.clone() };
-    let mut negotiated = agree(theirs, media, &sending, None, Some(agreed))?;
-    let all_events = events(media).map(|(type_, hz)| (type_, Format::Event(hz)));
-    negotiated.formats = audio(media, local).chain(all_events).collect();
-    negotiated.rtcp_mux = true;
-    Ok(negotiated)
 }
 
 /// What they say of ICE and DTLS. Of bundled media only one m-line need say it (RFC 9143 7.1.2).

@@ -1,7 +1,7 @@
 //! What lies below the session of a browser's leg.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dtls::{Handshake, HandshakeError, Identity, Step};
 use super::stun::Check;
@@ -10,6 +10,10 @@ use crate::srtp::Crypto;
 
 /// Handshakes begun for one certificate of theirs: who fails as often is not tried again.
 const MOST_HANDSHAKES: u8 = 5;
+
+/// So long after the keys came our last flight is repeated for who missed it; then the handshake is forgotten, which is
+/// most of what a leg's transport holds.
+const LINGER: Duration = Duration::from_secs(60);
 
 /// ICE lite and DTLS of one leg: answers checks, learns by them where to send, and shakes hands.
 ///
@@ -26,6 +30,8 @@ pub struct Transport {
     handshake: Option<Box<Handshake>>,
     handshakes: u8,
     is_connected: bool,
+    /// When the handshake that brought the keys is forgotten.
+    lingers: Option<Instant>,
     failure: Option<HandshakeError>,
     remote: Option<SocketAddr>,
 }
@@ -58,6 +64,7 @@ impl Transport {
             handshake: None,
             handshakes: 0,
             is_connected: false,
+            lingers: None,
             failure: None,
             remote: None,
         }
@@ -74,6 +81,7 @@ impl Transport {
             self.handshake = None;
             self.handshakes = 0;
             self.is_connected = false;
+            self.lingers = None;
         }
     }
 
@@ -123,12 +131,15 @@ impl Transport {
 
     /// When [`Transport::poll`] is to be asked, whatever comes; `None` while only their packets can bring it on.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.handshake.as_ref()?.poll_timeout()
+        self.handshake.as_ref()?.poll_timeout().into_iter().chain(self.lingers).min()
     }
 
     /// What is to be done, until there is nothing.
     pub fn poll(&mut self, now: Instant, out: &mut [u8]) -> Option<Output> {
         self.begin(Role::Client, now);
+        if self.lingers.is_some_and(|at| at <= now) {
+            (self.lingers, self.handshake) = (None, None);
+        }
         if self.poll_timeout().is_some_and(|at| at <= now) {
             let result = self.handshake.as_mut().map_or(Ok(()), |handshake| handshake.handle_timeout(now));
             self.judge(result);
@@ -139,6 +150,7 @@ impl Transport {
                 Ok(Some(Step::Send(len))) => return Some(Output::Send { len, to }),
                 Ok(Some(Step::Keys(crypto))) => {
                     self.is_connected = true;
+                    self.lingers = Some(now + LINGER);
                     return Some(Output::Keys(crypto));
                 }
                 Err(error) => self.judge(Err(error)),

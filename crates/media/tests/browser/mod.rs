@@ -1,4 +1,5 @@
 //! A browser: str0m's ICE, DTLS, SRTP and SDP, with a plain [`Session`] for its sound.
+#![allow(dead_code, reason = "not every test needs all of it")]
 
 mod crypto;
 

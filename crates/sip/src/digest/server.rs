@@ -146,6 +146,13 @@ impl Server {
         }
     }
 
+    /// Whether an answer names a nonce that was made for this source: then whoever sent it can be reached there, be the
+    /// answer right or wrong.
+    pub fn is_for(&self, header: &str, source: IpAddr) -> bool {
+        let Some(answer) = Answer::parse(header) else { return false };
+        self.read_nonce(&text(answer.nonce), &text(answer.realm), source).is_some()
+    }
+
     fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(*self.epoch.get_or_init(|| now))
     }

@@ -89,6 +89,9 @@ impl Locations {
             return Err(malformed("no Call-ID or CSeq"));
         };
         let route = route(request)?;
+        if call_id.contains(char::is_control) {
+            return Err(malformed("control characters in the Call-ID"));
+        }
         if call_id.len() > MAX_FIELD || route.as_ref().is_some_and(|route| route.len() > MAX_FIELD) {
             return Err(malformed("a header field is too long"));
         }
@@ -262,7 +265,8 @@ fn q(params: Params<'_>) -> u16 {
 /// What an instance says between its quotes.
 fn instance(value: &str) -> Option<&str> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
-    (!inner.is_empty() && inner.len() <= MAX_INSTANCE && !inner.contains(['"', '\\'])).then_some(inner)
+    let is_plain = !inner.contains(|c: char| c.is_control() || matches!(c, '"' | '\\'));
+    (!inner.is_empty() && inner.len() <= MAX_INSTANCE && is_plain).then_some(inner)
 }
 
 /// The Path values of a REGISTER whose sender knows of them, joined by commas.
@@ -273,7 +277,8 @@ fn route(request: &View<'_>) -> Result<Option<String>, Refusal> {
             return Err(malformed("a Path cannot be read"));
         }
         route.push_str(if route.is_empty() { "" } else { ", " });
-        route.push_str(value);
+        // One that was folded is one line again.
+        route.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }));
     }
     Ok(Some(route).filter(|route| !route.is_empty() && lists(request, "path")))
 }

@@ -77,7 +77,7 @@ pub fn bits(address: IpAddr) -> u128 {
 }
 
 fn is_v4(bits: u128) -> bool {
-    bits >> 32 == u128::from(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().to_bits()) >> 32
+    bits >> 32 == Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().to_bits() >> 32
 }
 
 fn host_bits(length: u8) -> u128 {

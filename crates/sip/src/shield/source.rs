@@ -6,57 +6,56 @@ use super::settings::Settings;
 use super::standing::{Level, Standing, nanos};
 use super::table::{Keep, Keys, Map, Table};
 
-/// What is known of a source, or of a block of them.
+/// What is known of a source, or of a block of them: one cache line, for there may be as many as somebody can forge
+/// addresses, and most of those leave no evidence.
 pub struct Source {
     pub prefix: Prefix,
+    /// Requests outside dialogs.
+    open: Bucket,
+    /// All else.
+    within: Bucket,
+    /// Until when it is remembered that somebody gave a right password.
+    vouched_until: u64,
+    record: Option<Box<Record>>,
+}
+
+/// The evidence against a source.
+#[derive(Default)]
+struct Record {
     /// From all evidence. Obeyed by strangers' datagrams.
     all: Standing,
     /// From what is proven. Obeyed by streams, and at addresses of phones.
     proven: Standing,
-    /// Requests outside dialogs.
-    open: Bucket,
-    /// Such requests from ports that misbehaved.
+    /// Requests outside dialogs from ports that misbehaved.
     shut: Bucket,
-    /// All else.
-    within: Bucket,
-    pub counts: Counts,
-    /// When the evidence counted began.
-    pub since: u64,
-    /// Until when it is remembered that somebody gave a right password.
-    vouched_until: u64,
+    counts: Counts,
+    since: u64,
     forgiven_at: u64,
 }
 
 impl Source {
     fn new(prefix: Prefix) -> Self {
-        Self {
-            prefix,
-            all: Standing::default(),
-            proven: Standing::default(),
-            open: Bucket::default(),
-            shut: Bucket::default(),
-            within: Bucket::default(),
-            counts: Counts::default(),
-            since: 0,
-            vouched_until: 0,
-            forgiven_at: 0,
-        }
+        let (open, within) = (Bucket::default(), Bucket::default());
+        Self { prefix, open, within, vouched_until: 0, record: None }
     }
 
+    /// How it is treated: from all evidence, or only from what is proven.
     pub fn standing(&self, only_proven: bool) -> &Standing {
-        if only_proven { &self.proven } else { &self.all }
+        match &self.record {
+            None => &Standing::CLEAR,
+            Some(record) if only_proven => &record.proven,
+            Some(record) => &record.all,
+        }
     }
 
     /// Points of all evidence, whether it is obeyed or not.
     pub fn points(&self, settings: &Settings, now: u64) -> f32 {
-        self.all.points(settings, now)
+        self.standing(false).points(settings, now)
     }
 
-    /// Whether nothing at all is heard from there. Over an address that cannot be forged, or where phones are, only
-    /// what is proven counts.
-    fn is_shut(&self, packet: &Peek<'_>, only_proven: bool, now: u64) -> bool {
-        let standing = self.standing(only_proven);
-        standing.level(now) == Level::Ignored && standing.has_misbehaved_from(packet.remote.port())
+    /// What was seen, since when.
+    pub fn seen(&self) -> (Counts, u64) {
+        self.record.as_ref().map_or_else(Default::default, |record| (record.counts, record.since))
     }
 
     fn admit(
@@ -66,10 +65,15 @@ impl Source {
         settings: &Settings,
         now: u64,
     ) -> Result<(), Reason> {
-        let only_proven = is_phone || packet.transport.is_reliable();
-        let standing = self.standing(only_proven);
-        let misbehaved = standing.has_misbehaved_from(packet.remote.port());
-        let (bucket, rate, reason) = match standing.level(now) {
+        // Over an address that cannot be forged, or where phones are, only what is proven counts.
+        let standing = self.standing(is_phone || packet.transport.is_reliable());
+        let (level, misbehaved) = (standing.level(now), standing.has_misbehaved_from(packet.remote.port()));
+        if level == Level::Ignored && misbehaved {
+            return Err(Reason::Ignored);
+        }
+        suspect(packet, is_phone, settings)?;
+        let shut = self.record.as_mut().map(|record| &mut record.shut).filter(|_| misbehaved);
+        let (bucket, rate, reason) = match level {
             Level::Ignored if !is_phone => (&mut self.open, settings.trickle, Reason::Ignored),
             Level::Clear if packet.is_within() => {
                 (&mut self.within, settings.stranger_within, Reason::TooMany)
@@ -78,40 +82,52 @@ impl Source {
             Level::Clear => (&mut self.open, settings.stranger, Reason::TooMany),
             // ACKs and BYEs of what passed still get through.
             _ if packet.is_within() => (&mut self.within, settings.stranger, Reason::Slowed),
-            _ if misbehaved => (&mut self.shut, settings.slowed, Reason::Slowed),
-            _ => (&mut self.open, settings.slowed, Reason::Slowed),
+            _ => (shut.unwrap_or(&mut self.open), settings.slowed, Reason::Slowed),
         };
         bucket.take(rate, now).then_some(()).ok_or(reason)
     }
 
+    /// Decides on a packet of a block whose sources are not told apart.
+    fn share(&mut self, packet: &Peek<'_>, settings: &Settings, now: u64) -> Result<bool, Reason> {
+        let (bucket, rate) = match packet.is_within() {
+            true => (&mut self.within, settings.stranger_within),
+            false => (&mut self.open, settings.stranger),
+        };
+        bucket.take(rate, now).then_some(false).ok_or(Reason::Crowd)
+    }
+
     /// Counts a piece of evidence; a run of it begins anew when the last has faded.
     pub fn count(&mut self, why: Why, settings: &Settings, now: u64) {
-        if self.all.level(now) == Level::Clear && self.points(settings, now) < 1.0 {
-            (self.since, self.counts) = (now, Counts::default());
+        let is_new = self.standing(false).level(now) == Level::Clear && self.points(settings, now) < 1.0;
+        let record = self.record.get_or_insert_default();
+        if is_new {
+            (record.since, record.counts) = (now, Counts::default());
         }
-        self.counts.add(why);
+        record.counts.add(why);
     }
 
     pub fn charge(&mut self, points: f32, port: u16, proven: bool, settings: &Settings, now: u64) {
-        self.all.charge(points, port, settings, now);
+        let record = self.record.get_or_insert_default();
+        record.all.charge(points, port, settings, now);
         if proven {
-            self.proven.charge(points, port, settings, now);
+            record.proven.charge(points, port, settings, now);
         }
     }
 
     /// Slows at the most: for blocks, and for trunks, where not even that is obeyed.
     pub fn charge_mildly(&mut self, points: f32, settings: &Settings, now: u64) {
-        self.all.charge_mildly(points, settings, now);
-        self.proven.charge_mildly(points, settings, now);
+        let record = self.record.get_or_insert_default();
+        record.all.charge_mildly(points, settings, now);
+        record.proven.charge_mildly(points, settings, now);
     }
 
     pub fn vouch(&mut self, port: u16, settings: &Settings, now: u64) {
         self.vouched_until = now.saturating_add(nanos(settings.remember));
         // Once in a while only: whoever has one account must not pay with it for guessing others.
-        if now >= self.forgiven_at {
-            self.forgiven_at = now.saturating_add(nanos(settings.half_life));
-            self.all.forgive(settings.forgiven, port, settings, now);
-            self.proven.forgive(settings.forgiven, port, settings, now);
+        if let Some(record) = self.record.as_mut().filter(|record| now >= record.forgiven_at) {
+            record.forgiven_at = now.saturating_add(nanos(settings.half_life));
+            record.all.forgive(settings.forgiven, port, settings, now);
+            record.proven.forgive(settings.forgiven, port, settings, now);
         }
     }
 
@@ -124,9 +140,9 @@ impl Source {
 
 impl Keep for Source {
     fn keep_until(&self) -> u64 {
-        let buckets = [self.open, self.shut, self.within].map(Bucket::full_at);
-        let busy_until = buckets.into_iter().fold(self.vouched_until, u64::max);
-        busy_until.max(self.all.clear_at()).max(self.proven.clear_at())
+        let busy_until = self.open.full_at().max(self.within.full_at()).max(self.vouched_until);
+        let Some(record) = &self.record else { return busy_until };
+        busy_until.max(record.shut.full_at()).max(record.all.clear_at()).max(record.proven.clear_at())
     }
 }
 
@@ -180,16 +196,12 @@ impl Sources {
     ) -> Result<bool, Reason> {
         let address = packet.remote.ip();
         if let Some((source, is_phone)) = self.claim(Prefix::source(address), keys, now) {
-            if source.is_shut(packet, is_phone || packet.transport.is_reliable(), now) {
-                return Err(Reason::Ignored);
-            }
-            suspect(packet, is_phone, settings)?;
             source.admit(packet, is_phone, settings, now)?;
             if is_phone || self.blocks.len() == 0 {
                 return Ok(is_phone);
             }
             let block = self.blocks.get_mut(keys.prefix(Prefix::block(address)));
-            let Some(block) = block.filter(|block| block.proven.slowed_until() > now) else {
+            let Some(block) = block.filter(|block| block.standing(true).slowed_until() > now) else {
                 return Ok(false);
             };
             return block.share(packet, settings, now);
@@ -198,6 +210,14 @@ impl Sources {
         match self.claim_block(Prefix::block(address), keys, now) {
             Some(block) => block.share(packet, settings, now),
             None => Ok(false),
+        }
+    }
+
+    /// Gives back, bit by bit, the memory of those who did nothing for as long as misbehaviour is remembered.
+    pub fn sweep(&mut self, settings: &Settings, now: u64) {
+        if let Some(then) = now.checked_sub(nanos(settings.longest)) {
+            self.strangers.sweep(then);
+            self.blocks.sweep(then);
         }
     }
 
@@ -247,17 +267,6 @@ impl Sources {
     pub fn pardon_all(&mut self) {
         self.all_mut().for_each(Source::pardon);
         self.blocks.clear();
-    }
-}
-
-impl Source {
-    /// Decides on a packet of a block whose sources are not told apart.
-    fn share(&mut self, packet: &Peek<'_>, settings: &Settings, now: u64) -> Result<bool, Reason> {
-        let (bucket, rate) = match packet.is_within() {
-            true => (&mut self.within, settings.stranger_within),
-            false => (&mut self.open, settings.stranger),
-        };
-        bucket.take(rate, now).then_some(false).ok_or(Reason::Crowd)
     }
 }
 

@@ -54,6 +54,15 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Of whom there is nothing to say.
+    pub const CLEAR: Self = Self {
+        score: Score { points: 0.0, at: 0 },
+        slowed_until: 0,
+        ignored_until: 0,
+        times: 0,
+        ports: [0; PORTS],
+    };
+
     pub fn charge(&mut self, points: f32, port: u16, settings: &Settings, now: u64) {
         self.charge_mildly(points, settings, now);
         if !self.ports.contains(&port) {
@@ -103,9 +112,9 @@ impl Standing {
         }
     }
 
-    /// When the level is clear again.
+    /// When the level is clear again; when evidence was last seen where it is clear.
     pub fn clear_at(&self) -> u64 {
-        self.slowed_until.max(self.ignored_until)
+        self.score.at.max(self.slowed_until).max(self.ignored_until)
     }
 
     /// When the present level ends.

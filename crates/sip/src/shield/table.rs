@@ -83,8 +83,49 @@ const WAYS: usize = 8;
 /// A map that never grows beyond its capacity: a key has eight places, and who comes when they are taken gets that of
 /// whom nothing is lost with, or none. Memory is taken as keys come.
 pub struct Table<V> {
-    sets: Box<[Vec<(u64, V)>]>,
+    sets: Box<[Option<Box<Set<V>>>]>,
     len: usize,
+    /// The set that is swept next.
+    hand: usize,
+}
+
+/// The tags of a set share two cache lines, so that a flood of strangers does not pull in what is known of others.
+struct Set<V> {
+    tags: [Tag; WAYS],
+    values: Vec<V>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Tag {
+    key: u64,
+    /// At least until then its value is kept; what it was when somebody last looked.
+    keep_until: u64,
+}
+
+impl<V: Keep> Set<V> {
+    fn new() -> Self {
+        Self { tags: [Tag::default(); WAYS], values: Vec::new() }
+    }
+
+    fn find(&self, key: u64) -> Option<usize> {
+        self.tags.iter().take(self.values.len()).position(|tag| tag.key == key)
+    }
+
+    /// A place whose value may be forgotten at `now`.
+    fn victim(&mut self, now: u64) -> Option<usize> {
+        // Each turn makes one tag true, or is the last.
+        loop {
+            let (at, tag) = self.tags.iter_mut().enumerate().min_by_key(|(_, tag)| tag.keep_until)?;
+            if tag.keep_until > now {
+                return None;
+            }
+            let keep_until = self.values.get(at)?.keep_until();
+            if keep_until <= tag.keep_until {
+                return Some(at);
+            }
+            tag.keep_until = keep_until;
+        }
+    }
 }
 
 impl<V: Keep> Table<V> {
@@ -92,71 +133,78 @@ impl<V: Keep> Table<V> {
     pub fn new(capacity: usize) -> Self {
         let sets = (capacity / WAYS).max(1);
         let sets = if sets.is_power_of_two() { sets } else { sets.next_power_of_two() / 2 };
-        Self { sets: (0..sets).map(|_| Vec::new()).collect(), len: 0 }
+        Self { sets: (0..sets).map(|_| None).collect(), len: 0, hand: 0 }
     }
 
     pub fn len(&self) -> usize {
         self.len
     }
 
-    fn set(&mut self, key: u64) -> Option<&mut Vec<(u64, V)>> {
-        let mask = self.sets.len() - 1;
-        self.sets.get_mut(key as usize & mask)
+    fn place(&self, key: u64) -> usize {
+        key as usize & (self.sets.len() - 1)
     }
 
     pub fn get(&self, key: u64) -> Option<&V> {
-        let set = self.sets.get(key as usize & (self.sets.len() - 1))?;
-        set.iter().find(|(other, _)| *other == key).map(|(_, value)| value)
+        let set = self.sets.get(self.place(key))?.as_ref()?;
+        set.values.get(set.find(key)?)
     }
 
     pub fn get_mut(&mut self, key: u64) -> Option<&mut V> {
-        self.set(key)?.iter_mut().find(|(other, _)| *other == key).map(|(_, value)| value)
+        let set = self.sets.get_mut(self.place(key))?.as_mut()?;
+        let at = set.find(key)?;
+        set.values.get_mut(at)
     }
 
     /// The value of `key`, made where there is none. `None` where there is no room and nothing that may be forgotten
     /// at `now`; with `u64::MAX` for `now` there always is.
     pub fn claim(&mut self, key: u64, now: u64, make: impl FnOnce() -> V) -> Option<&mut V> {
-        let set = self.set(key)?;
-        let found = set.iter().position(|(other, _)| *other == key);
-        let at = match found {
-            Some(at) => at,
-            None if set.len() < WAYS => {
-                set.push((key, make()));
-                let at = set.len() - 1;
-                self.len += 1;
-                at
-            }
+        let place = self.place(key);
+        let set = self.sets.get_mut(place)?.get_or_insert_with(|| Box::new(Set::new()));
+        if let Some(at) = set.find(key) {
+            return set.values.get_mut(at);
+        }
+        let at = if set.values.len() < WAYS { set.values.len() } else { set.victim(now)? };
+        let value = make();
+        *set.tags.get_mut(at)? = Tag { key, keep_until: value.keep_until() };
+        match set.values.get_mut(at) {
+            Some(old) => *old = value,
             None => {
-                let (at, (_, least)) =
-                    set.iter().enumerate().min_by_key(|(_, (_, value))| value.keep_until())?;
-                if least.keep_until() > now {
-                    return None;
-                }
-                *set.get_mut(at)? = (key, make());
-                at
+                set.values.push(value);
+                self.len += 1;
             }
-        };
-        Some(&mut self.set(key)?.get_mut(at)?.1)
+        }
+        set.values.get_mut(at)
     }
 
     pub fn remove(&mut self, key: u64) -> Option<V> {
-        let set = self.set(key)?;
-        let at = set.iter().position(|(other, _)| *other == key)?;
-        let (_, value) = set.swap_remove(at);
+        let set = self.sets.get_mut(self.place(key))?.as_mut()?;
+        let at = set.find(key)?;
+        let value = set.values.swap_remove(at);
+        set.tags.swap(at, set.values.len());
         self.len -= 1;
         Some(value)
     }
 
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.sets.iter().flatten().map(|(_, value)| value)
+        self.sets.iter().flatten().flat_map(|set| &set.values)
     }
 
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.sets.iter_mut().flatten().map(|(_, value)| value)
+        self.sets.iter_mut().flatten().flat_map(|set| &mut set.values)
+    }
+
+    /// Gives the memory of one set back if all in it may be forgotten at `now`. Called again and again it comes to each.
+    pub fn sweep(&mut self, now: u64) {
+        let place = self.place(self.hand as u64);
+        self.hand = place + 1;
+        let Some(slot) = self.sets.get_mut(place) else { return };
+        if let Some(set) = slot.take_if(|set| set.values.iter().all(|value| value.keep_until() <= now)) {
+            self.len -= set.values.len();
+        }
     }
 
     pub fn clear(&mut self) {
-        self.sets.iter_mut().for_each(|set| *set = Vec::new());
+        self.sets.iter_mut().for_each(|set| *set = None);
         self.len = 0;
     }
 }
@@ -184,6 +232,27 @@ mod tests {
         assert!(table.claim(9, u64::MAX, || 600).is_some());
         assert_eq!((table.get(1), table.len()), (None, 8));
         assert_eq!((table.remove(9), table.remove(9), table.len()), (Some(600), None, 7));
+        assert_eq!((table.get(2), table.get(7), table.get(8)), (Some(&102), Some(&107), Some(&500)));
+        assert!(table.claim(9, 0, || 50).is_some());
+
+        // What was needed for longer since it came stays.
+        for key in [9, 2] {
+            *table.get_mut(key).unwrap() = 1_000;
+        }
+        assert!(table.claim(10, 103, || 700).is_some());
+        assert_eq!((table.get(3), table.get(9), table.get(2)), (None, Some(&1_000), Some(&1_000)));
+    }
+
+    #[test]
+    fn what_nobody_needs_is_given_back() {
+        let mut table = Table::new(32);
+        for key in 0..12 {
+            assert!(table.claim(key, 0, || 100 + key % 4).is_some());
+        }
+        for (now, left) in [(99, 12), (100, 9), (102, 3), (102, 3), (103, 0)] {
+            (0..4).for_each(|_| table.sweep(now));
+            assert_eq!((table.len(), table.values().count()), (left, left), "at {now}");
+        }
     }
 
     #[test]

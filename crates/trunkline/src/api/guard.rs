@@ -37,6 +37,8 @@ pub(super) const ROUTES: &[(&str, &str, &str)] = &[
     ("POST",   "/v1/calls/{id}/recording/pause",  "calls:write"),
     ("POST",   "/v1/calls/{id}/recording/resume", "calls:write"),
     ("GET",    "/v1/calls/{id}/events",        "calls:read"),
+    ("GET",    "/v1/calls/{id}/ladder",        "calls:read"),
+    ("GET",    "/v1/calls/{id}/pcap",          "calls:read"),
     ("GET",    "/v1/calls/{id}/recording",     "recordings:read"),
     ("DELETE", "/v1/calls/{id}/recording",     "recordings:delete"),
     ("GET",    "/v1/calls/{id}/recordings",    "recordings:read"),

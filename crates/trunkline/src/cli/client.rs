@@ -92,6 +92,15 @@ impl Client {
         self.send(self.http.get(url)).await?.json().await.map_err(broken)
     }
 
+    /// What is no JSON, as it is.
+    pub(super) async fn fetch(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Vec<u8>, Failure> {
+        let mut url = url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(self.send(self.http.get(url)).await?.bytes().await.map_err(broken)?.into())
+    }
+
     /// Stores a sound file with the server; answers its name there.
     pub(super) async fn upload(&self, file: &Path, bytes: Vec<u8>) -> Result<String, Failure> {
         let name =

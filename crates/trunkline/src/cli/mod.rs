@@ -10,6 +10,7 @@ mod check;
 mod client;
 pub mod demo;
 mod doctor;
+mod insight;
 mod keys;
 mod numbers;
 mod sim;
@@ -61,6 +62,10 @@ enum Command {
     Demo,
     /// Call a number or SIP address and watch the call
     Call(call::Arguments),
+    /// Show what was said on a call's SIP legs, and why it failed
+    Ladder(insight::Ladder),
+    /// Write a call's SIP messages to standard output, as a capture file for tshark, Wireshark or sngrep
+    Pcap(insight::Pcap),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::Command),
@@ -133,6 +138,8 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             demo::run(config).await.map(|()| ExitCode::SUCCESS)
         }
         Command::Call(arguments) => call::run(&config, arguments).await,
+        Command::Ladder(arguments) => insight::ladder(&config, arguments).await,
+        Command::Pcap(arguments) => insight::pcap(&config, arguments).await,
         Command::Keys(command) => keys::run(&config, command).await,
         Command::Users(command) => users::run(&config, command).await,
         Command::Numbers(command) => numbers::run(&config, command).await,
@@ -215,6 +222,8 @@ mod tests {
             "trunkline call +12025550123 --say Hello",
             "trunkline call sip:bob@example.com --play greeting.mp3 --from +15551234567 --trunk acme --no-record",
             "trunkline keys create --name billing --scope calls:read --scope calls:write --source 192.0.2.0/24",
+            "trunkline ladder call_65a1f0c2a4b1c2d3e4f50601",
+            "trunkline pcap call_65a1f0c2a4b1c2d3e4f50601",
             "trunkline keys list",
             "trunkline keys revoke key_65a1f0c2a4b1c2d3e4f50601",
             "trunkline trunks add acme --host sip.example.com --username u --password-file - --default",
@@ -251,6 +260,7 @@ mod tests {
             "trunkline call",
             "trunkline call +12025550123",
             "trunkline call +12025550123 --say Hello --play a.mp3",
+            "trunkline ladder",
             "trunkline keys revoke",
             "trunkline trunks add acme",
             "trunkline webhooks add",

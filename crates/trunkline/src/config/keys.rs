@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Config, ConfigError, EngineChoice, LogFormat, Provider, Sips};
+use crate::insight::Which;
 use crate::secret::Secret;
 use crate::trunk;
 
@@ -90,6 +91,7 @@ const COUNTRIES: &str = "ISO 3166 codes of countries such as US or GB (* for all
 const REGION: &str = "the ISO 3166 code of one country such as US or GB";
 const PREFIXES: &str = "beginnings of numbers such as +4930, or !+4930 to refuse them (* for all)";
 const ORIGINS: &str = "origins of pages such as https://phone.example.com, without a path";
+const NETWORKS: &str = "addresses and ranges such as 198.51.100.7, 2001:db8::/48";
 const RATE: &str = "a number from 1 to 1000000";
 const TEXT: &str = "text without blanks or control characters";
 const HTTP: &str = "an address that begins with http:// or https://";
@@ -122,6 +124,8 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("tls_cert_file", "a PEM file", |c, v| put(&mut c.tls_cert_file, Some(v.into()))),
     Key::new("tls_key_file", "a PEM file", |c, v| put(&mut c.tls_key_file, Some(v.into()))),
     Key::list("web_origins", ORIGINS, |c| &mut c.web_origins, origin),
+    Key::new("shield", BOOLEAN, |c, v| boolean(&mut c.shield, v)),
+    Key::list("shield_trusted", NETWORKS, |c| &mut c.shield_trusted, network),
     Key::new("sip_connections", "a number from 1 to 1000000", |c, v| {
         let connections = v.parse().ok()?;
         (1..=1_000_000).contains(&connections).then(|| c.sip_connections = connections)
@@ -169,6 +173,15 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("keep_calls", KEEP, |c, v| keep(&mut c.keep_calls, v)),
     Key::new("keep_recordings", KEEP, |c, v| keep(&mut c.keep_recordings, v)),
     Key::new("keep_events", KEEP, |c, v| keep(&mut c.keep_events, v)),
+    Key::new("insight", "all, failed or off", |c, v| {
+        let which = match v {
+            "all" => Which::All,
+            "failed" => Which::Failed,
+            "off" => Which::Off,
+            _ => return None,
+        };
+        put(&mut c.insight, which)
+    }),
     Key::new("webhook_retry", TIME, |c, v| duration(&mut c.webhook_retry, v)),
     Key::new("webhook_attempts", "a number from 1 to 100", |c, v| {
         let attempts = v.parse().ok()?;
@@ -412,6 +425,10 @@ fn origin(value: &str) -> Option<String> {
     let (scheme, host) = origin.split_once("://")?;
     let fits = !scheme.is_empty() && !host.is_empty() && !host.contains('/');
     fits.then(|| word(&origin)).flatten()
+}
+
+fn network(value: &str) -> Option<String> {
+    value.parse().ok().map(|network: sip::shield::Prefix| network.to_string())
 }
 
 fn prefix(value: &str) -> Option<String> {

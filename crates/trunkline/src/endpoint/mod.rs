@@ -25,7 +25,8 @@ use mio::event::Event as Readiness;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt;
-use sip::{Input, Output, Path, PeerName, Transport};
+use sip::shield::{Peek, Verdict};
+use sip::{Input, Output, Path, PeerName, Shield, Transport};
 
 pub use certificate::{CertificateError, Certificates, Files, own_names, self_signed};
 use connection::{Piece, Reading};
@@ -37,6 +38,7 @@ pub use stream::{Stats, explain};
 use tls::PeerNames;
 pub use tls::Trust;
 
+use crate::insight::Tap;
 use crate::switch::Target;
 
 /// Datagrams read before outputs are looked at, so that a flood cannot starve the timers.
@@ -96,6 +98,53 @@ pub struct Endpoint {
     backlog: bool,
     /// Connections that were up and are over.
     closed: VecDeque<Path>,
+    /// Who is listened to; none: everybody.
+    shield: Option<Box<Shield>>,
+    /// Keeps what passes, for the calls.
+    tap: Option<Tap>,
+}
+
+/// Where what arrives goes in.
+struct Inlet<'a> {
+    sip: &'a mut sip::Endpoint,
+    shield: Option<&'a mut Shield>,
+    tap: Option<&'a mut Tap>,
+    now: Instant,
+}
+
+impl Inlet<'_> {
+    /// Hands what arrived to the core, past the tap.
+    fn take(&mut self, input: Input<'_>) {
+        if let Some(tap) = &mut self.tap {
+            tap.input(&input, self.now);
+        }
+        self.sip.handle_input(input, self.now);
+    }
+
+    /// Takes one message, if its sender is listened to.
+    fn take_message(&mut self, path: Path, bytes: &[u8], input: Input<'_>) {
+        let is_admitted = self
+            .shield
+            .as_deref_mut()
+            .is_none_or(|shield| shield.admit(&Peek::of(bytes, &path), self.now) == Verdict::Pass);
+        if is_admitted {
+            self.take(input);
+        }
+    }
+
+    /// Takes what came over a connection; tells how far a stream has come.
+    fn take_piece(&mut self, path: Path, piece: Piece<'_>) -> Option<sip::Progress> {
+        match piece {
+            Piece::Stream(bytes) => {
+                self.take(Input::Stream { path, bytes });
+                self.sip.progress(&path)
+            }
+            Piece::Message(bytes) => {
+                self.take_message(path, bytes, Input::Message { path, bytes });
+                None
+            }
+        }
+    }
 }
 
 impl Endpoint {
@@ -154,6 +203,8 @@ impl Endpoint {
             buffer: vec![0; 65_536],
             backlog: false,
             closed: VecDeque::new(),
+            shield: None,
+            tap: None,
         })
     }
 
@@ -220,6 +271,26 @@ impl Endpoint {
         self.closed.pop_front()
     }
 
+    /// From now on listens to those alone whom `shield` admits.
+    pub fn guard(&mut self, shield: Shield) {
+        self.shield = Some(Box::new(shield));
+    }
+
+    /// Who is listened to, where that is not everybody.
+    pub fn shield(&mut self) -> Option<&mut Shield> {
+        self.shield.as_deref_mut()
+    }
+
+    /// From now on what passes is kept for the calls.
+    pub fn set_tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
+    }
+
+    /// What is kept of the messages that pass, if anything is.
+    pub fn tap(&mut self) -> Option<&mut Tap> {
+        self.tap.as_mut()
+    }
+
     /// The protocol core, for its verbs and figures.
     pub fn sip(&mut self) -> &mut sip::Endpoint {
         &mut self.sip
@@ -242,7 +313,9 @@ impl Endpoint {
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let again = self.listeners().filter_map(Listener::again);
-        [self.sip.poll_timeout(), self.streams.poll_timeout()].into_iter().flatten().chain(again).min()
+        let tap = self.tap.as_ref().and_then(Tap::poll_timeout);
+        let own = [self.sip.poll_timeout(), self.streams.poll_timeout(), tap];
+        own.into_iter().flatten().chain(again).min()
     }
 
     /// Lets due timers fire.
@@ -253,6 +326,9 @@ impl Endpoint {
         }
         self.told(now);
         self.sip.handle_timeout(now);
+        if let Some(tap) = &mut self.tap {
+            tap.handle_timeout(now);
+        }
     }
 
     /// Reads what a ready socket holds.
@@ -261,8 +337,13 @@ impl Endpoint {
             0 => self.backlog = true,
             1 | 2 => self.accept(now),
             _ => {
-                let sip = &mut self.sip;
-                let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+                let mut inlet = Inlet {
+                    sip: &mut self.sip,
+                    shield: self.shield.as_deref_mut(),
+                    tap: self.tap.as_mut(),
+                    now,
+                };
+                let received = &mut |path, piece: Piece<'_>| inlet.take_piece(path, piece);
                 let reading = &mut Reading { origins: &self.origins, received, now };
                 self.streams.handle_ready(ready, &mut self.buffer, reading);
             }
@@ -277,8 +358,9 @@ impl Endpoint {
         if self.listeners().any(Listener::is_waiting) {
             self.accept(now);
         }
-        let sip = &mut self.sip;
-        let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+        let mut inlet =
+            Inlet { sip: &mut self.sip, shield: self.shield.as_deref_mut(), tap: self.tap.as_mut(), now };
+        let received = &mut |path, piece: Piece<'_>| inlet.take_piece(path, piece);
         let reading = &mut Reading { origins: &self.origins, received, now };
         self.streams.read_on(&mut self.buffer, reading);
         self.told(now);
@@ -292,8 +374,9 @@ impl Endpoint {
         }
         stream.set_nonblocking(true)?;
         let path = Path::new(Transport::Ws, self.routes.local(remote, Transport::Ws)?, remote);
-        let sip = &mut self.sip;
-        let received = &mut |path, piece: Piece<'_>| hand_on(sip, path, piece, now);
+        let mut inlet =
+            Inlet { sip: &mut self.sip, shield: self.shield.as_deref_mut(), tap: self.tap.as_mut(), now };
+        let received = &mut |path, piece: Piece<'_>| inlet.take_piece(path, piece);
         let reading = &mut Reading { origins: &self.origins, received, now };
         let adopted = self.streams.adopt_web(TcpStream::from_std(stream), path, &early, reading);
         self.told(now);
@@ -309,7 +392,13 @@ impl Endpoint {
                     let path = Path::new(Transport::Udp, local, remote);
                     let bytes = self.buffer.get(..n).unwrap_or_default();
                     if admits(bytes) {
-                        self.sip.handle_input(Input::Datagram { path, bytes }, now);
+                        let mut inlet = Inlet {
+                            sip: &mut self.sip,
+                            shield: self.shield.as_deref_mut(),
+                            tap: self.tap.as_mut(),
+                            now,
+                        };
+                        inlet.take_message(path, bytes, Input::Datagram { path, bytes });
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -329,6 +418,9 @@ impl Endpoint {
                 Output::Event(event) => return Some(event),
                 Output::Close { path } => self.streams.close(&path),
                 Output::Send { path, bytes } => {
+                    if let Some(tap) = &mut self.tap {
+                        tap.sent(&path, &bytes, now);
+                    }
                     let sent = match path.transport {
                         Transport::Udp => self.send_datagram(&bytes, path.remote),
                         _ => self.send_stream(path, &bytes, now),
@@ -372,24 +464,24 @@ impl Endpoint {
     /// Takes who waits, at most a batch of them. Where there are too many already, the connection is closed with nothing
     /// done for it.
     fn accept(&mut self, now: Instant) {
-        let Self { tcp, tls, streams, routes, .. } = self;
+        let Self { tcp, tls, streams, routes, shield, .. } = self;
         if let Some(listener) = tcp {
             listener.accept(now, |stream, remote| {
-                let local = routes.local(remote, Transport::Tcp)?;
-                match streams.admits(remote) {
-                    true => streams.adopt(stream, Path::new(Transport::Tcp, local, remote), None, now),
+                let path = Path::new(Transport::Tcp, routes.local(remote, Transport::Tcp)?, remote);
+                match streams.admits(remote) && may_connect(shield, &path, now) {
+                    true => streams.adopt(stream, path, None, now),
                     false => Ok(()),
                 }
             });
         }
         if let Some((listener, certificates)) = tls {
             listener.accept(now, |stream, remote| {
-                let local = routes.local(remote, Transport::Tls)?;
-                if !streams.admits(remote) {
+                let path = Path::new(Transport::Tls, routes.local(remote, Transport::Tls)?, remote);
+                if !streams.admits(remote) || !may_connect(shield, &path, now) {
                     return Ok(());
                 }
                 let server = Some(certificates.current(now));
-                streams.adopt(stream, Path::new(Transport::Tls, local, remote), server, now)
+                streams.adopt(stream, path, server, now)
             });
         }
     }
@@ -401,6 +493,9 @@ impl Endpoint {
                 Heard::Closed(path) => Input::Closed { path: *path },
                 Heard::Failed(path, reason) => Input::SendFailed { path: *path, reason },
             };
+            if let Some(tap) = &mut self.tap {
+                tap.input(&input, now);
+            }
             self.sip.handle_input(input, now);
             if let Heard::Closed(path) = heard {
                 self.closed.push_back(path);
@@ -409,16 +504,8 @@ impl Endpoint {
     }
 }
 
-/// Hands what arrived to the core; tells how far a stream has come.
-fn hand_on(sip: &mut sip::Endpoint, path: Path, piece: Piece<'_>, now: Instant) -> Option<sip::Progress> {
-    match piece {
-        Piece::Stream(bytes) => {
-            sip.handle_input(Input::Stream { path, bytes }, now);
-            sip.progress(&path)
-        }
-        Piece::Message(bytes) => {
-            sip.handle_input(Input::Message { path, bytes }, now);
-            None
-        }
-    }
+/// Whether somebody may connect: asked before a handshake, which costs more than any message.
+fn may_connect(shield: &mut Option<Box<Shield>>, path: &Path, now: Instant) -> bool {
+    let Some(shield) = shield else { return true };
+    shield.admit(&Peek::connection(path), now) == Verdict::Pass
 }

@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Web { socket: std::net::UdpSocket },
     OpenWeb { id: MediaId, credentials: Credentials, sink: Sink },
     Start { id: MediaId, setup: Box<Setup>, recording: Option<PathBuf>, ear: bool },
-    Update { id: MediaId, negotiated: Negotiated },
+    Update { id: MediaId, negotiated: Box<Negotiated> },
     Play { id: MediaId, item: u32, clip: Clip },
     Pause { id: MediaId, item: u32, length: Duration },
     Stop { id: MediaId },
@@ -274,7 +274,7 @@ impl Media {
 
     /// A new address, codec or direction after a re-INVITE or a final answer.
     pub fn update(&self, id: MediaId, negotiated: Negotiated) -> Result<(), Overloaded> {
-        self.send(id, Command::Update { id, negotiated })
+        self.send(id, Command::Update { id, negotiated: Box::new(negotiated) })
     }
 
     /// Plays `clip` behind whatever is playing; `item` comes back in [`media::Event::Played`].

@@ -233,7 +233,7 @@ impl Loop {
             }
             Command::Update { id, negotiated } => {
                 if let Some(key) = key(&id) {
-                    self.update(key, negotiated, now);
+                    self.update(key, *negotiated, now);
                 }
             }
             Command::Play { id, item, clip } => {

@@ -6,6 +6,7 @@ use call::State;
 use sqlx::{AnyConnection, Row};
 
 use super::deliveries::{Claim, Outcome, Verdict};
+use super::insights::{self, Insight};
 use super::once::{self, Known, Once};
 use super::recordings::{self, OWN};
 use super::rows::{self, Cell};
@@ -47,6 +48,7 @@ pub(super) struct Group<'a> {
     alive: Option<i64>,
     claims: Vec<&'a Claim>,
     outcomes: Vec<&'a Outcome>,
+    insights: Vec<&'a Insight>,
 }
 
 impl<'a> Group<'a> {
@@ -75,6 +77,7 @@ impl<'a> Group<'a> {
             Job::Forget(call) => self.forgotten.push(*call),
             Job::Claim { claim, .. } => self.claims.push(claim),
             Job::Outcome { outcome, .. } => self.outcomes.push(outcome),
+            Job::Insight(insight) => self.insights.push(insight),
             Job::Flush(_) => {}
         }
     }
@@ -155,6 +158,7 @@ impl<'a> Group<'a> {
         let after = ") UPDATE keys SET last_used_at = v.at FROM v WHERE keys.id = v.of_key";
         rows::run_repeatable(connection, "WITH v (of_key, at) AS (VALUES", keys, after).await?;
         self.settle_deliveries(connection).await?;
+        insights::insert(connection, &self.insights).await?;
         let alive: Vec<_> =
             self.alive.iter().map(|at| vec![Cell::from("alive"), at.to_string().into()]).collect();
         let after = "ON CONFLICT (name) DO UPDATE SET value = excluded.value";

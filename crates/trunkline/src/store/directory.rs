@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use futures_util::TryStreamExt;
+use ipnet::IpNet;
 use sqlx::AnyPool;
 
 use super::snapshot::Snapshot;
@@ -245,9 +246,22 @@ impl Directory {
         rows.rev().take(limit).map(|(_, row)| row.clone()).collect()
     }
 
-    /// The account of each user, by what `key` makes of its id.
-    pub fn owners(&self, key: fn(Id) -> u64) -> HashMap<u64, i64> {
-        self.read().users.keys().map(|(account, id)| (key(*id), *account)).collect()
+    /// The account and the name of each user, by what `key` makes of its id.
+    pub fn owners(&self, key: fn(Id) -> u64) -> HashMap<u64, (i64, Arc<str>)> {
+        let tables = self.read();
+        tables
+            .users
+            .iter()
+            .map(|((account, id), user)| (key(*id), (*account, user.username.clone())))
+            .collect()
+    }
+
+    /// Where trunks call from, and where they are called, as far as addresses are named.
+    pub fn trunk_sources(&self) -> Vec<IpNet> {
+        let memory = self.memory();
+        let sources = memory.inbound().iter().flat_map(|trunk| trunk.settings.inbound.sources.clone());
+        let hosts = memory.trunks().filter(|trunk| trunk.enabled).filter_map(|trunk| trunk.host.parse().ok());
+        sources.chain(hosts.map(|ip: IpAddr| IpNet::from(ip))).collect()
     }
 
     /// How many users an account has.

@@ -14,6 +14,7 @@ mod feed;
 mod groups;
 mod ha1;
 mod inbound;
+mod insights;
 mod keys;
 mod legs;
 mod names;

@@ -97,6 +97,7 @@ impl Store {
                     "DELETE FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE call_id = $1)",
                     "DELETE FROM deliveries WHERE call_id = $1",
                     "DELETE FROM events WHERE call_id = $1",
+                    "DELETE FROM insights WHERE call_id = $1",
                     "DELETE FROM calls WHERE id = $1",
                 ] {
                     sqlx::query(delete).bind(id.clone()).execute(&mut *change).await?;

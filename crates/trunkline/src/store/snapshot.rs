@@ -76,6 +76,11 @@ impl Snapshot {
         self.trunks.values().flatten().find(|trunk| trunk.id == id)
     }
 
+    /// All trunks.
+    pub(super) fn trunks(&self) -> impl Iterator<Item = &TrunkRow> {
+        self.trunks.values().flatten()
+    }
+
     /// The trunks that call in.
     pub(super) fn inbound(&self) -> &[Arc<TrunkRow>] {
         &self.inbound

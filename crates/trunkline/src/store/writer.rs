@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::batch::Group;
 use super::deliveries::{Claim, Outcome};
+use super::insights::Insight;
 use super::once::{Created, Known, Once};
 use super::outbox::Outbox;
 use super::snapshot::Snapshot;
@@ -166,6 +167,7 @@ pub(super) enum Job {
         outcome: Outcome,
         done: oneshot::Sender<()>,
     },
+    Insight(Insight),
     Flush(oneshot::Sender<()>),
 }
 
@@ -468,7 +470,7 @@ fn answer(job: Job, stored: Result<&Known, &sqlx::Error>) -> Option<Job> {
         Job::Flush(done) | Job::Claim { done, .. } | Job::Outcome { done, .. } => {
             let _ = done.send(());
         }
-        Job::Write(_) | Job::KeyUsed { .. } | Job::Alive(_) | Job::Forget(_) => {}
+        Job::Write(_) | Job::KeyUsed { .. } | Job::Alive(_) | Job::Forget(_) | Job::Insight(_) => {}
     }
     None
 }

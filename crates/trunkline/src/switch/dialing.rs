@@ -1,24 +1,18 @@
 //! Legs on their way: ports bound, sound offered, the INVITE sent, and what of it outlives a crash.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use call::{Cause, LegFailure, LegInput};
-use media::Codec;
-use media::dtmf::By;
-use media::sdp::{self, Local, Srtp};
-use media::srtp::Keys;
 use sip::LegId;
 
 use super::Placed;
-use super::entry::{Entry, LegKey, Line};
+use super::entry::LegKey;
 use super::legs::reason;
-use super::run::{Loop, Parts};
+use super::line::{Line, Wanted};
+use super::run::Loop;
 use super::saved::to_json;
-use crate::rtp::MediaId;
 use crate::store::Write;
-use crate::time::now_ms;
-use crate::trunk::{CodecName, DtmfMode, SrtpMode, TrunkSettings};
+use crate::trunk::TrunkSettings;
 
 impl Loop {
     /// Ends a leg as it stands, by CANCEL or BYE.
@@ -41,6 +35,16 @@ impl Loop {
                 let Some(entry) = self.calls.get_mut(at.call) else { return };
                 let Some(leg) = entry.leg_mut(at) else { return };
                 leg.sip = Some(sip);
+                leg.flow = self.parts.endpoint.sip().path_of(sip);
+                if let (Some(path), Some(shield)) = (leg.flow, self.parts.endpoint.shield()) {
+                    shield.flow_up(None, &path);
+                }
+                let role = if leg.role == call::Leg::First { "first" } else { "second" };
+                if let Some(tap) = self.parts.endpoint.tap() {
+                    let trunk = entry.dial(at).and_then(|dial| dial.trunk.as_ref());
+                    tap.hold(entry.id, &call_id, role, trunk.map_or("", |(_, name)| name));
+                }
+                let Some(leg) = entry.leg_mut(at) else { return };
                 if leg.role == call::Leg::First {
                     let trunk = entry.dial(at).and_then(|dial| dial.trunk.clone());
                     let write = Write::Attempt { call: entry.id, sip_call_id: call_id.clone(), trunk };
@@ -71,27 +75,60 @@ impl Loop {
             None => parts.endpoint.path(&target).map_err(|e| transport(&e))?,
         };
         let phone = dial.phone.map(|(_, user)| user);
-        let local = path.local.ip();
-        let (id, local) = open(parts, entry, local, &dial.settings)
+        let is_other = entry.leg(at).is_some_and(|leg| leg.is_other);
+        let is_web = matches!(path.transport, sip::Transport::Ws | sip::Transport::Wss);
+        let settings = match is_other && !is_web {
+            false => dial.settings.clone(),
+            true => TrunkSettings { srtp: dial.settings.srtp.other(), ..dial.settings.clone() },
+        };
+        let wanted = Wanted {
+            beside: entry.beside(),
+            addr: path.local.ip(),
+            settings: &settings,
+            is_web: is_web && !is_other,
+            spoken: entry.spoken(at),
+        };
+        let line = Line::open(&parts.media, &parts.sink, &wanted)
             .map_err(|why| unsent(call::FailureKind::Media(why), ""))?;
         let invite = sip::Invite {
             from_display: dial.from_display.clone(),
             contact_user: dial.contact_user.clone(),
             route: dial.route.clone(),
             headers: dial.headers.clone(),
-            body: sdp::offer(&local).into_bytes(),
+            body: line.offer(),
             credentials: dial.credentials.clone(),
             session_timer: dial.settings.timer(),
             reliable: dial.settings.reliable(),
             guarded: phone.is_some(),
             ..sip::Invite::new(path, dial.request_uri.as_str(), dial.from_uri.as_str(), dial.to_uri.as_str())
         };
+        self.by_media.insert(line.id, at);
         if let Some(leg) = entry.leg_mut(at) {
-            leg.media = Some(Line { id, local, negotiated: None, offered_late: false });
-            leg.user = phone;
+            (leg.media, leg.user) = (Some(line), phone);
         }
-        self.by_media.insert(id, at);
         parts.endpoint.sip().invite(invite, now).map_err(|e| transport(&e))
+    }
+
+    /// Offers a phone that refused our kind of media the other one: with keys or without, WebRTC or RTP. What it can do
+    /// is seen nowhere before.
+    pub(super) fn offer_other(&mut self, at: LegKey, failure: &sip::Failure, now: Instant) -> bool {
+        let is_refused = matches!(failure.status, Some(406 | 415 | 488 | 606)) && !failure.provisional;
+        let Some(entry) = self.calls.get_mut(at.call).filter(|_| is_refused) else { return false };
+        let is_phone = entry.dial(at).is_some_and(|dial| dial.phone.is_some());
+        let is_wanted = !entry.call.awaits(at.n);
+        let Some(leg) = entry.leg_mut(at).filter(|leg| is_phone && is_wanted && !leg.is_other) else {
+            return false;
+        };
+        leg.is_other = true;
+        let (sip, line) = (leg.sip.take(), leg.media.take());
+        sip.and_then(|sip| self.by_leg.remove(&sip));
+        if let Some(line) = line {
+            self.by_media.remove(&line.id);
+            self.parts.media.close(line.id);
+        }
+        self.unsave_leg(at);
+        self.send_invite(at, now);
+        true
     }
 
     /// Keeps what it takes to end this leg after a crash.
@@ -113,58 +150,6 @@ impl Loop {
             self.write(Write::LegEnded { call, sip_call_id });
         }
     }
-}
-
-/// Binds ports for a leg of this call. All of its legs live on one loop, so that they can be joined there.
-pub(super) fn open(
-    parts: &Parts,
-    entry: &Entry,
-    addr: IpAddr,
-    settings: &TrunkSettings,
-) -> Result<(MediaId, Local), String> {
-    let beside = entry.legs.iter().find_map(|leg| Some(leg.media.as_ref()?.id)).or(entry.main);
-    let opened = match beside {
-        Some(other) => parts.media.open_beside(other, &parts.sink),
-        None => parts.media.open(&parts.sink),
-    };
-    let (id, port) = opened.map_err(|error| {
-        tracing::error!(%error, "no RTP port can be had");
-        error.to_string()
-    })?;
-    match local(settings, addr, port) {
-        Ok(local) => Ok((id, local)),
-        Err(error) => {
-            parts.media.close(id);
-            Err(error.to_string())
-        }
-    }
-}
-
-/// What we say about ourselves, as the other side wants it.
-fn local(settings: &TrunkSettings, addr: IpAddr, port: u16) -> Result<Local, getrandom::Error> {
-    let codecs = settings.codecs.iter().map(|codec| match codec {
-        CodecName::Pcmu => Codec::Pcmu,
-        CodecName::Pcma => Codec::Pcma,
-        CodecName::G722 => Codec::G722,
-        CodecName::Opus => Codec::Opus,
-    });
-    let keys = || {
-        let mut random = [0; Keys::RANDOM];
-        getrandom::fill(&mut random).map(|()| Keys::new(random))
-    };
-    Ok(Local {
-        dtmf: match settings.dtmf {
-            DtmfMode::Rfc4733 => By::Rfc4733,
-            DtmfMode::Info => By::Info,
-            DtmfMode::Inband => By::Inband,
-        },
-        srtp: match settings.srtp {
-            SrtpMode::None => Srtp::Off,
-            SrtpMode::Optional => Srtp::Optional(keys()?),
-            SrtpMode::Required => Srtp::Required(keys()?),
-        },
-        ..Local::new(addr, port, codecs.collect(), now_ms().unsigned_abs())
-    })
 }
 
 /// An attempt that came to nothing before anything was sent.

@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use super::Placed;
 use super::entry::{Entry, LegKey, wall};
 use super::run::Loop;
+use crate::insight::{Ending, Outcome, Sound, Why};
 use crate::store::{CallEvent, Finish, Write};
+
+/// Causes of which the messages of a call tell more than the cause knows.
+const SAYS_MORE: &[&str] = &["no_response", "no_ack", "rtp_silence", "media_incompatible", "session_expired"];
 
 impl Loop {
     pub(super) fn finished(&mut self, key: usize, outcome: call::Outcome, now: Instant) {
@@ -50,11 +54,15 @@ impl Loop {
         let recording = entry.recorded.take().filter(|_| recorded.is_some());
         let ended_at = wall(outcome.ended, now);
         let cause = &outcome.cause;
+        let (text, hint) = match self.close_tapes(&entry, &outcome, now) {
+            Some(why) => (why.text, why.fix),
+            None => (cause.text.clone(), cause.hint.map(Into::into)),
+        };
         let event = entry.event(
             "finished",
             json!({
                 "state": outcome.state.as_str(),
-                "cause": { "code": cause.code, "text": cause.text, "hint": cause.hint, "sip": cause.sip, "q850": cause.q850 },
+                "cause": { "code": cause.code, "text": text, "hint": hint, "sip": cause.sip, "q850": cause.q850 },
                 "answered": outcome.answered.is_some(),
                 "recording": recording,
                 "recorded_ms": recorded,
@@ -67,8 +75,8 @@ impl Loop {
             call: entry.id,
             state: outcome.state,
             cause_code: Some(cause.code.into()),
-            cause_text: Some(cause.text.clone()),
-            cause_hint: cause.hint.map(Into::into),
+            cause_text: Some(text),
+            cause_hint: hint,
             sip_status: cause.sip,
             q850: cause.q850,
             hangup_by: Some(cause.by.as_str().into()),
@@ -81,6 +89,27 @@ impl Loop {
             event,
         };
         self.write(Write::Finish(Box::new(finish)));
+    }
+
+    /// Hands over what was said on a call; answers what that says of its end beyond the cause, where it may.
+    fn close_tapes(&mut self, entry: &Entry, outcome: &call::Outcome, now: Instant) -> Option<Why> {
+        let tap = self.parts.endpoint.tap()?;
+        let stats = entry.closed.as_ref().map(|closed| &closed.stats);
+        let heard = stats.filter(|stats| stats.packets_sent + stats.packets_received > 0);
+        let sound: Vec<Sound> = heard.map(|stats| Sound::of("first", stats)).into_iter().collect();
+        let cause = &outcome.cause;
+        let told = Outcome {
+            status: outcome.state.as_str().to_owned(),
+            code: cause.code.to_owned(),
+            text: cause.text.clone(),
+            hint: cause.hint.map(Into::into),
+            sip: cause.sip,
+        };
+        let says_more = SAYS_MORE.contains(&cause.code);
+        let why = says_more.then(|| tap.why(entry.id, &told, &sound, now)).flatten();
+        let failed = outcome.state != call::State::Completed;
+        tap.finish(Ending { call: entry.id, account: entry.account, failed, sound }, now);
+        why
     }
 
     pub(super) fn state(&mut self, key: usize, state: call::State) {

@@ -1,17 +1,16 @@
 //! One live call as the loop keeps it: the engine's state machine and what it is attached to.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use call::{Call, ClipId, Outcome};
-use media::Clip;
-use media::sdp::{Local, Negotiated};
+use media::{Clip, Codec};
 use serde_json::{Value, json};
 use sip::LegId;
 use tokio::sync::oneshot;
 
+use super::line::Line;
 use super::transfer::Told;
 use super::turns::OnTrunk;
 use super::{Dial, Placed, Slot};
@@ -80,6 +79,10 @@ pub(super) struct Leg {
     pub(super) incoming: Option<Box<Incoming>>,
     /// Whose phone it is.
     pub(super) user: Option<Id>,
+    /// What the shield knows it by.
+    pub(super) flow: Option<sip::Path>,
+    /// Whether it refused the media that phones like it mostly take, and is offered the other kind.
+    pub(super) is_other: bool,
 }
 
 impl Leg {
@@ -96,6 +99,8 @@ impl Leg {
             early: Vec::new(),
             incoming: None,
             user: None,
+            flow: None,
+            is_other: false,
         }
     }
 }
@@ -106,19 +111,10 @@ pub(super) struct Incoming {
     pub(super) offer: Vec<u8>,
     /// Our SDP, once we have said it.
     pub(super) answer: Vec<u8>,
-    /// Which address of ours they see.
-    pub(super) local: IpAddr,
+    /// Where it came from, and which address of ours they see.
+    pub(super) path: sip::Path,
     /// How they want to be spoken to.
     pub(super) settings: TrunkSettings,
-}
-
-/// The media of a leg.
-pub(super) struct Line {
-    pub(super) id: MediaId,
-    pub(super) local: Local,
-    pub(super) negotiated: Option<Negotiated>,
-    /// We made an offer in a 2xx to an INVITE without one; the ACK brings the answer.
-    pub(super) offered_late: bool,
 }
 
 /// Keys on their way by INFO, one after another.
@@ -209,6 +205,25 @@ impl Entry {
     pub(super) fn settings(&self, at: LegKey) -> Option<&TrunkSettings> {
         let incoming = self.leg(at)?.incoming.as_ref().map(|incoming| &incoming.settings);
         incoming.or_else(|| Some(&self.dial(at)?.settings))
+    }
+
+    /// Media that another leg's may be joined with.
+    pub(super) fn beside(&self) -> Option<MediaId> {
+        self.legs.iter().find_map(|leg| Some(leg.media.as_ref()?.id)).or(self.main)
+    }
+
+    /// What is spoken on the other legs.
+    pub(super) fn agreed(&self, at: LegKey) -> Option<Codec> {
+        let mut others = self.legs.iter().filter(|leg| leg.n != at.n);
+        others.find_map(|leg| Some(leg.media.as_ref()?.negotiated.as_ref()?.codec))
+    }
+
+    /// What is spoken on the other legs, then what they have offered.
+    pub(super) fn spoken(&self, at: LegKey) -> Vec<Codec> {
+        let others = self.legs.iter().filter(|leg| leg.n != at.n);
+        let offered = others.filter_map(|leg| leg.incoming.as_ref());
+        let offered = offered.flat_map(|incoming| media::sdp::codecs(&incoming.offer));
+        self.agreed(at).into_iter().chain(offered).collect()
     }
 
     /// Whether others ring for the same role as this leg.

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use call::{Call, Cause, LegInput};
-use media::sdp::{self, Negotiated};
+use media::sdp::Negotiated;
 use sip::LegId;
 
 use super::Place;
-use super::dialing::open;
-use super::entry::{Incoming, Leg, LegKey, Line};
+use super::entry::{Incoming, Leg, LegKey};
 use super::legs::reason;
+use super::line::{Line, Wanted};
 use super::run::Loop;
 use crate::id::Id;
 use crate::trunk::TrunkSettings;
@@ -35,13 +35,21 @@ impl Loop {
         let key = self.enter(place, Call::inbound, None, now);
         let at = LegKey { call: key, n: 0 };
         let Arrival { leg: sip, path, offer, settings, user } = arrival;
-        let incoming = Incoming { offer, answer: Vec::new(), local: path.local.ip(), settings };
+        let incoming = Incoming { offer, answer: Vec::new(), path, settings };
         if let Some(entry) = self.calls.get_mut(key) {
             let mut leg = Leg::new(at.n, call::Leg::First, 0, 0);
             (leg.sip, leg.incoming, leg.user) = (Some(sip), Some(Box::new(incoming)), user);
+            leg.flow = Some(path);
             entry.legs.push(leg);
         }
         self.by_leg.insert(sip, at);
+        if let Some(shield) = self.parts.endpoint.shield() {
+            shield.flow_up(None, &path);
+        }
+        let call_id = self.parts.endpoint.sip().call_id(sip).unwrap_or_default().to_owned();
+        if let (Some(entry), Some(tap)) = (self.calls.get(key), self.parts.endpoint.tap()) {
+            tap.hold(entry.id, &call_id, "first", "");
+        }
         self.step(key, now);
     }
 
@@ -123,22 +131,31 @@ impl Loop {
         if let Some(line) = leg.media.as_ref().filter(|_| !incoming.answer.is_empty()) {
             return Ok((incoming.answer.clone(), line.negotiated.clone()));
         }
-        let (id, local) = open(&self.parts, entry, incoming.local, &incoming.settings)?;
-        let described = match incoming.offer.is_empty() {
-            true => Ok((sdp::offer(&local).into_bytes(), None)),
-            false => sdp::answer(&incoming.offer, &local)
-                .map(|(answer, negotiated)| (answer.into_bytes(), Some(negotiated))),
+        let transport = incoming.path.transport;
+        let wanted = Wanted {
+            beside: entry.beside(),
+            addr: incoming.path.local.ip(),
+            settings: &incoming.settings,
+            is_web: match incoming.offer.is_empty() {
+                true => matches!(transport, sip::Transport::Ws | sip::Transport::Wss),
+                false => media::web::is_web(&incoming.offer),
+            },
+            spoken: entry.spoken(at),
         };
-        let (body, negotiated) = described.map_err(|error| {
-            self.parts.media.close(id);
-            error.to_string()
-        })?;
+        let mut line = Line::open(&self.parts.media, &self.parts.sink, &wanted)?;
+        let described = match incoming.offer.is_empty() {
+            true => Ok((line.offer(), None)),
+            false => line
+                .answer(&incoming.offer, entry.agreed(at))
+                .map(|(answer, negotiated)| (answer, Some(negotiated))),
+        };
+        let (body, negotiated) = described.inspect_err(|_| self.parts.media.close(line.id))?;
+        line.offered_late = negotiated.is_none();
+        self.by_media.insert(line.id, at);
         if let Some(leg) = entry.leg_mut(at) {
-            let offered_late = negotiated.is_none();
-            leg.media = Some(Line { id, local, negotiated: None, offered_late });
+            leg.media = Some(line);
             leg.incoming.iter_mut().for_each(|incoming| incoming.answer = body.clone());
         }
-        self.by_media.insert(id, at);
         Ok((body, negotiated))
     }
 }

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use call::{Input, LegEnd, LegFailure, LegInput};
-use media::sdp::{self, Negotiated};
+use media::sdp::Negotiated;
 use serde_json::json;
 use sip::LegId;
 
-use super::entry::{LegKey, Line};
+use super::entry::LegKey;
+use super::line::Line;
 use super::run::Loop;
 use crate::store::{OWN, Write};
 use crate::time::now_ms;
@@ -52,6 +53,9 @@ impl Loop {
             sip::Event::Ringing { body, .. } => self.rings(at, body, now),
             sip::Event::Answered { body, .. } => self.answered(at, &body, now),
             sip::Event::Failed { failure, .. } => {
+                if self.offer_other(at, &failure, now) {
+                    return;
+                }
                 self.note_failure(at, &failure);
                 let failure = self.translate(at, failure);
                 self.forget_leg(at, now);
@@ -147,7 +151,12 @@ impl Loop {
         let leg = self.calls.get_mut(at.call).and_then(|entry| entry.leg_mut(at));
         let early = leg.map(|leg| std::mem::take(&mut leg.early)).unwrap_or_default();
         let is_early = self.line(at).is_some_and(|line| line.negotiated.is_some());
-        self.tell_leg(at, LegInput::Answered, now);
+        // What a second leg speaks is known before the first one is answered, so that both can speak it.
+        let is_first = self.calls.get(at.call).and_then(|entry| entry.leg(at)).map(|leg| leg.role)
+            == Some(call::Leg::First);
+        if is_first {
+            self.tell_leg(at, LegInput::Answered, now);
+        }
         let started = match (body.is_empty(), is_early) {
             (true, true) => Ok(()),
             (true, false) => self.start_media(at, &early),
@@ -155,14 +164,17 @@ impl Loop {
         };
         match started {
             Ok(()) => self.tell_leg(at, LegInput::MediaReady, now),
-            Err(why) => self.tell_leg(at, LegInput::MediaFailed(why), now),
+            Err(why) => return self.tell_leg(at, LegInput::MediaFailed(why), now),
+        }
+        if !is_first {
+            self.tell_leg(at, LegInput::Answered, now);
         }
     }
 
     /// Takes in their answer to our offer.
     fn start_media(&mut self, at: LegKey, body: &[u8]) -> Result<(), String> {
         let line = self.line(at).ok_or("there is no media")?;
-        let negotiated = sdp::accept(&line.local, body).map_err(|e| e.to_string())?;
+        let negotiated = line.accept(body)?;
         self.start_session(at, negotiated)
     }
 
@@ -200,18 +212,16 @@ impl Loop {
 
     fn offered(&mut self, at: LegKey, leg: LegId, offer: &[u8], now: Instant) {
         let Some(line) = self.line(at) else { return };
-        line.local.version += 1;
+        line.says_anew();
         let (answer, agreed) = match offer.is_empty() {
             true => {
                 line.offered_late = true;
-                let again = |agreed: &Negotiated| sdp::reoffer(&line.local, agreed);
-                let offer = line.negotiated.as_ref().map_or_else(|| sdp::offer(&line.local), again);
-                (Ok(offer.into_bytes()), None)
+                (Ok(line.offer()), None)
             }
-            false => match sdp::answer(offer, &line.local) {
-                Ok((answer, negotiated)) => (Ok(answer.into_bytes()), Some(negotiated)),
+            false => match line.answer(offer, None) {
+                Ok((answer, negotiated)) => (Ok(answer), Some(negotiated)),
                 Err(error) => {
-                    tracing::info!(%error, "a re-INVITE was refused");
+                    tracing::info!(error, "a re-INVITE was refused");
                     (Err(488), None)
                 }
             },
@@ -227,12 +237,12 @@ impl Loop {
         if !std::mem::take(&mut line.offered_late) {
             return;
         }
-        match (sdp::accept(&line.local, body), line.negotiated.is_some()) {
+        match (line.accept(body), line.negotiated.is_some()) {
             (Ok(negotiated), true) => self.agreed(at, negotiated, now),
             (Ok(negotiated), false) => self.sound(at, negotiated, now),
             // What was agreed before still holds.
             (Err(_), true) => {}
-            (Err(error), false) => self.tell_leg(at, LegInput::MediaFailed(error.to_string()), now),
+            (Err(error), false) => self.tell_leg(at, LegInput::MediaFailed(error), now),
         }
     }
 
@@ -263,6 +273,9 @@ impl Loop {
         let leg = entry.legs.remove(index);
         if let Some(sip) = leg.sip {
             self.by_leg.remove(&sip);
+        }
+        if let (Some(path), Some(shield)) = (leg.flow, self.parts.endpoint.shield()) {
+            shield.flow_down(None, &path, now);
         }
         if let Some(line) = leg.media {
             // The last word of the first leg's media is waited for.

@@ -10,12 +10,14 @@ mod ending;
 mod entry;
 mod inbound;
 mod legs;
+mod line;
 mod live;
 mod requests;
 mod run;
 mod saved;
 mod sound;
 mod transfer;
+mod trusted;
 mod turns;
 
 use std::collections::HashMap;
@@ -30,6 +32,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use mio::{Token, Waker};
 use serde::Serialize;
+use sip::Shield;
+use sip::shield::{self, Prefix};
 use tokio::sync::oneshot;
 
 pub use admission::Slot;
@@ -42,11 +46,13 @@ pub(crate) use describe::describe;
 pub(crate) use legs::{is_held, leg_end, leg_failure, q850, reason};
 
 use admission::{Admission, stopping};
+use trusted::Trusted;
 
 use crate::callers::{Callers, Registrars};
 use crate::dns::Resolver;
 use crate::endpoint::{Doors, Endpoint, Listen, Trust, Upgraded};
 use crate::id::Id;
+use crate::insight::{Keeper, Tap, Unmasked};
 use crate::receive::Arrival;
 use crate::refused::Refused;
 use crate::registrar::{Registrar, user_key};
@@ -186,6 +192,7 @@ pub(crate) enum Command {
     Party(Id, call::Leg, oneshot::Sender<Result<Party, Refused>>),
     Heard(Id, Heard),
     Limit(Id, call::Limits),
+    Insight(Id, oneshot::Sender<Option<Unmasked>>),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     Received(sip::LegId, Box<Result<Place, Refused>>),
@@ -202,6 +209,7 @@ pub struct Switch {
     waker: Arc<Waker>,
     shared: Arc<Shared>,
     admission: Arc<Admission>,
+    keeper: Keeper,
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
     registrar: Registrar,
@@ -265,6 +273,10 @@ pub struct Setup {
     pub registrars: Arc<Registrars>,
     /// The server's own SIP domain.
     pub domain: String,
+    /// Who is listened to whatever it does; none: no shield at all.
+    pub trusted: Option<Vec<Prefix>>,
+    /// Where the messages of calls go once they are over.
+    pub keeper: Keeper,
 }
 
 impl Switch {
@@ -280,10 +292,14 @@ impl Switch {
             asks: true,
             ..sip::Config::default()
         };
+        let max_legs = config.max_legs;
         let registry = poll.registry().try_clone()?;
-        let endpoint =
+        let mut endpoint =
             Endpoint::bind_with(setup.listen, setup.doors, config, setup.trust, seed, registry, SIP)?;
         let (address, tls_address) = (endpoint.address(), endpoint.tls_address());
+        if setup.keeper.is_on() {
+            endpoint.set_tap(Tap::new(max_legs.saturating_mul(2), setup.keeper.clone()));
+        }
         let (commands, receiver) = bounded(COMMANDS);
         let (sink, media_events) = rtp::Sink::new(waker.clone());
         let (bindings, kept) = Bindings::open(&setup.bindings, now_ms(), waker.clone())?;
@@ -292,7 +308,12 @@ impl Switch {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
         let rolls = key.iter().fold(0, |rolls: u64, byte| rolls << 8 ^ rolls >> 56 ^ u64::from(*byte));
-        let registrar = Registrar::new(rolls, kept, |user| owners.get(&user).copied(), Instant::now());
+        let registrar = Registrar::new(rolls, kept, |user| owners.get(&user).cloned(), Instant::now());
+        let trusted =
+            setup.trusted.map(|always| Trusted::new(always, directory.clone(), setup.registrars.clone()));
+        if trusted.is_some() {
+            endpoint.guard(Shield::new(shield::Settings::default(), key, Instant::now()));
+        }
         let callers = Callers::new(directory, setup.registrars, key, setup.domain);
         let shared = Arc::new(Shared::default());
         let admission = Admission::new(setup.max_calls);
@@ -309,13 +330,14 @@ impl Switch {
             admission: admission.clone(),
             recordings: setup.recordings,
         };
-        let mut looped = run::Loop::new(parts, callers, registrar.clone(), bindings);
+        let mut looped = run::Loop::new(parts, callers, registrar.clone(), bindings, trusted);
         looped.end_saved(setup.saved, Instant::now());
         let thread = std::thread::Builder::new().name("switch".into()).spawn(move || {
             crate::threads::go_first();
             looped.run();
         })?;
-        Ok((Self { commands, waker, shared, admission, address, tls_address, registrar }, thread))
+        let keeper = setup.keeper;
+        Ok((Self { commands, waker, shared, admission, keeper, address, tls_address, registrar }, thread))
     }
 
     /// Where SIP listens.
@@ -395,6 +417,18 @@ impl Switch {
     /// Takes what a simulated callee heard; it becomes part of the call's record.
     pub fn heard(&self, call: Id, heard: Heard) {
         let _ = self.send(Command::Heard(call, heard));
+    }
+
+    /// What was said so far on a call that goes on, or did until just now.
+    pub async fn insight(&self, call: Id) -> Option<Unmasked> {
+        let (reply, copy) = oneshot::channel();
+        self.send(Command::Insight(call, reply)).ok()?;
+        copy.await.ok()?
+    }
+
+    /// Where the messages of calls go once they are over.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     /// Sets a trunk's limits for those who wait for it already.

@@ -3,18 +3,20 @@
 use std::time::Instant;
 
 use sip::digest::Algorithm;
-use sip::{Asking, LegId, Message, Path};
+use sip::shield::Evidence;
+use sip::{Asking, LegId, Message, Path, View};
 use tokio::sync::oneshot;
 
 use super::inbound::Arrival as Leg;
 use super::run::Loop;
 use super::{Answer, Place};
-use crate::callers::{self, Caller, Holder, Proof, Unknown};
+use crate::callers::{self, Caller, Holder, Proof, Unknown, Wrong};
 use crate::id::Id;
 use crate::receive::Arrival;
 use crate::refused::Refused;
-use crate::registrar::written;
-use crate::trunk::TrunkSettings;
+use crate::registrar::{Flow, written};
+use crate::store::UserRow;
+use crate::trunk::{SrtpMode, TrunkSettings};
 
 /// A REGISTER that was carried out and is answered once it is on disk.
 pub(super) struct Registering {
@@ -42,6 +44,9 @@ impl Loop {
 
     fn register(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
         let view = request.view();
+        if !self.may_try(&view, &path, now) {
+            return;
+        }
         let user = match self.callers.prove(&view, &path, now) {
             Proof::Of(Holder::User(user)) => user,
             Proof::Again(Holder::User(user)) => {
@@ -55,8 +60,13 @@ impl Loop {
                 return self.answer_register(asking, 403, &[]);
             }
             Proof::Stale => return self.challenge(asking, request, &path, true, now),
-            Proof::Missing | Proof::Wrong(_) => return self.challenge(asking, request, &path, false, now),
+            Proof::Missing => return self.challenge(asking, request, &path, false, now),
+            Proof::Wrong(wrong) => {
+                self.note_wrong(&wrong, &path, now);
+                return self.challenge(asking, request, &path, false, now);
+            }
         };
+        self.note_right(&user, &path, now);
         // Nobody registers for somebody else.
         if !view.header(sip::Name::To).is_some_and(|to| self.callers.is_own_address(&user, to, &path)) {
             return self.answer_register(asking, 403, &[]);
@@ -68,6 +78,7 @@ impl Loop {
                 self.answer_register(asking, 200, &registered.headers);
             }
             Ok(registered) => {
+                self.tell_flows(now);
                 let changes = registered.changes.into_iter().map(written).collect();
                 match self.bindings.write(changes) {
                     Some(number) => {
@@ -121,13 +132,20 @@ impl Loop {
 
     fn invited(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
         let view = request.view();
+        if !self.may_try(&view, &path, now) {
+            return;
+        }
         let names = self.parts.endpoint.identity(&path).unwrap_or_default().to_vec();
         let caller = match self.callers.caller(&view, &path, &names, now) {
             Ok(caller) => caller,
-            Err(Unknown::Challenge { realm, algorithm, stale, .. }) => {
+            Err(Unknown::Challenge { realm, algorithm, stale, wrong }) => {
+                wrong.iter().for_each(|wrong| self.note_wrong(wrong, &path, now));
                 return self.ask_for_password(asking, &realm, algorithm, &path, stale, now);
             }
-            Err(Unknown::Number) => return self.answer_register(asking, 404, &[]),
+            Err(Unknown::Number) => {
+                self.note(&path, Evidence::UnknownDestination, now);
+                return self.answer_register(asking, 404, &[]);
+            }
             Err(Unknown::Ambiguous) => {
                 tracing::warn!(
                     source = %path.remote,
@@ -135,15 +153,21 @@ impl Loop {
                 );
                 return self.answer_register(asking, 404, &[]);
             }
-            Err(Unknown::Stranger) => return self.answer_register(asking, 403, &[]),
+            Err(Unknown::Stranger) => {
+                self.note(&path, Evidence::Anonymous, now);
+                return self.answer_register(asking, 403, &[]);
+            }
         };
         if let Some(status) = self.refuses_replaces(&view) {
             return self.answer_register(asking, status, &[]);
         }
         let (admitted, settings, user) = match &caller {
             Caller::User(user) => {
+                self.note_right(user, &path, now);
                 let admitted = self.parts.endpoint.sip().admit_guarded(asking, now);
-                (admitted, TrunkSettings::for_phone(path.transport), Some(user.id))
+                // Whether sound is encrypted is for the phone to say that calls.
+                let settings = TrunkSettings::for_phone(path.transport);
+                (admitted, TrunkSettings { srtp: SrtpMode::Optional, ..settings }, Some(user.id))
             }
             Caller::Trunk(trunk, _) => {
                 (self.parts.endpoint.sip().admit(asking, now), trunk.settings.clone(), None)
@@ -158,6 +182,45 @@ impl Loop {
         self.waiting.insert(leg, Waiting { path, offer, settings, user });
         if let Some(place) = self.parts.shared.receive(arrival) {
             self.received(leg, place, now);
+        }
+    }
+
+    /// Whether somebody may be asked for a password, or have one checked, as the user it says it is.
+    fn may_try(&mut self, request: &View<'_>, path: &Path, now: Instant) -> bool {
+        let name = callers::from_user(request).unwrap_or_default();
+        self.parts.endpoint.shield().is_none_or(|shield| shield.may_try(&name, path, now))
+    }
+
+    fn note(&mut self, path: &Path, evidence: Evidence<'_>, now: Instant) {
+        if let Some(shield) = self.parts.endpoint.shield() {
+            shield.note(path, evidence, now);
+        }
+    }
+
+    fn note_wrong(&mut self, wrong: &Wrong, path: &Path, now: Instant) {
+        let proven = wrong.is_proven || path.transport != sip::Transport::Udp;
+        let evidence = match wrong.is_known {
+            true => Evidence::WrongPassword { user: &wrong.name, proven },
+            false => Evidence::UnknownUser { proven },
+        };
+        self.note(path, evidence, now);
+    }
+
+    fn note_right(&mut self, user: &UserRow, path: &Path, now: Instant) {
+        if let Some(shield) = self.parts.endpoint.shield() {
+            shield.note_success(&user.username, path, now);
+        }
+    }
+
+    /// Tells the shield which flows phones are reached over now.
+    pub(super) fn tell_flows(&mut self, now: Instant) {
+        let flows = self.registrar.take_flows();
+        let Some(shield) = self.parts.endpoint.shield() else { return };
+        for flow in flows {
+            match flow {
+                Flow::Up { user, path } => shield.flow_up(Some(&user), &path),
+                Flow::Down { user, path } => shield.flow_down(Some(&user), &path, now),
+            }
         }
     }
 
@@ -208,6 +271,7 @@ impl Loop {
             return;
         }
         let (changes, pings) = self.registrar.handle_timeout(now);
+        self.tell_flows(now);
         if !changes.is_empty() && self.bindings.write(changes).is_none() {
             // They have run out: the next start finds that, too.
             tracing::debug!("registrations that ran out are not written");

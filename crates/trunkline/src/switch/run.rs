@@ -19,6 +19,7 @@ use super::admission::{Admission, Lag};
 use super::describe::describe;
 use super::entry::{Clips, Entry, LegKey};
 use super::requests::{Registering, Waiting};
+use super::trusted::Trusted;
 use super::turns::Turns;
 use super::{Answer, Command, Place, Placed, Shared};
 use crate::callers::Callers;
@@ -67,6 +68,7 @@ pub(super) struct Loop {
     pub(super) callers: Callers,
     pub(super) registrar: Registrar,
     pub(super) bindings: Bindings,
+    trusted: Option<Trusted>,
     /// Registrations that are answered once they are on disk.
     pub(super) registering: VecDeque<Registering>,
     /// Pings on their way: whose, and for which binding.
@@ -80,11 +82,18 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    pub(super) fn new(parts: Parts, callers: Callers, registrar: Registrar, bindings: Bindings) -> Self {
+    pub(super) fn new(
+        parts: Parts,
+        callers: Callers,
+        registrar: Registrar,
+        bindings: Bindings,
+        trusted: Option<Trusted>,
+    ) -> Self {
         Self {
             callers,
             registrar,
             bindings,
+            trusted,
             registering: VecDeque::new(),
             pinged: HashMap::new(),
             waiting: HashMap::new(),
@@ -105,6 +114,7 @@ impl Loop {
     }
 
     pub(super) fn run(mut self) {
+        self.tell_flows(Instant::now());
         let mut ready = Events::with_capacity(1024);
         while !self.exit {
             let timeout = self.timeout(Instant::now());
@@ -116,6 +126,9 @@ impl Loop {
                 _ => {}
             }
             let now = Instant::now();
+            if let (Some(trusted), Some(shield)) = (&mut self.trusted, self.parts.endpoint.shield()) {
+                trusted.tell(shield, now);
+            }
             for event in &ready {
                 if self.parts.endpoint.owns(event.token()) {
                     self.parts.endpoint.handle_ready(event, now);
@@ -228,7 +241,16 @@ impl Loop {
                     );
                 }
             }
-            Command::Exit => self.exit = true,
+            Command::Insight(id, reply) => {
+                let copy = self.parts.endpoint.tap().and_then(|tap| tap.copy(id, now));
+                let _ = reply.send(copy);
+            }
+            Command::Exit => {
+                self.exit = true;
+                if let Some(tap) = self.parts.endpoint.tap() {
+                    tap.close(now);
+                }
+            }
         }
     }
 

@@ -71,6 +71,7 @@ impl House {
                 callers,
                 registrar,
                 bindings,
+                None,
             ),
             admission,
             phones: (0..phones).map(|_| Phone::new()).collect(),

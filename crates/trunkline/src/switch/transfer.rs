@@ -235,7 +235,7 @@ impl Loop {
         if replaces.early_only {
             return Err(486);
         }
-        let (remains, moves) = (one.beside(at).ok_or(DECLINED)?, two.beside(other).ok_or(DECLINED)?);
+        let (remains, moves) = (one.partner(at).ok_or(DECLINED)?, two.partner(other).ok_or(DECLINED)?);
         // Either call may go on: rather the one whose figures and recording are those of who remains.
         let (stays, goes) = match two.worth(moves) > one.worth(remains) {
             true => (other, at),
@@ -311,7 +311,7 @@ impl Loop {
 
 impl Entry {
     /// The leg that this one is joined with.
-    fn beside(&self, at: LegKey) -> Option<LegKey> {
+    fn partner(&self, at: LegKey) -> Option<LegKey> {
         match self.call.joined().ok()? {
             (first, second) if first == at.n => Some(LegKey { n: second, ..at }),
             (first, second) if second == at.n => Some(LegKey { n: first, ..at }),

@@ -238,6 +238,16 @@ words! {
     }
 }
 
+impl SrtpMode {
+    /// What is left to offer to whoever refuses this.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Required => Self::None,
+            Self::None | Self::Optional => Self::Required,
+        }
+    }
+}
+
 words! {
     /// Who refreshes a session (RFC 4028).
     Refresher {
@@ -285,10 +295,14 @@ impl Default for SessionTimer {
 }
 
 impl TrunkSettings {
-    /// How phones of ours are spoken to. Over TLS they may encrypt.
+    /// How phones of ours are spoken to. Over TLS sound is encrypted too, unless the phone refuses that.
     pub fn for_phone(transport: sip::Transport) -> Self {
-        let srtp = if transport == sip::Transport::Tls { SrtpMode::Optional } else { SrtpMode::None };
-        let codecs = vec![CodecName::Pcmu, CodecName::Pcma, CodecName::G722, CodecName::Opus];
+        let srtp = if transport == sip::Transport::Tls { SrtpMode::Required } else { SrtpMode::None };
+        let mut codecs = vec![CodecName::Pcmu, CodecName::Pcma, CodecName::G722, CodecName::Opus];
+        // What a browser speaks best; it stands the loss of the networks they are in.
+        if matches!(transport, sip::Transport::Ws | sip::Transport::Wss) {
+            codecs.rotate_right(1);
+        }
         Self { codecs, srtp, ..Self::default() }
     }
 

@@ -35,6 +35,24 @@ fn offers_any_list_of_codecs_with_the_events_that_go_with_them() {
 }
 
 #[test]
+fn what_we_prefer_is_chosen_where_they_offer_it() {
+    let offer = audio_of(
+        "96 0 97 98",
+        "a=rtpmap:96 opus/48000/2\r\na=rtpmap:97 telephone-event/8000\r\na=rtpmap:98 telephone-event/48000\r\n",
+    );
+    for (prefers, codec, listed) in [
+        (None, Codec::Opus, "96 0 98"),
+        (Some(Codec::Pcmu), Codec::Pcmu, "0 96 97"),
+        (Some(Codec::Pcma), Codec::Opus, "96 0 98"),
+    ] {
+        let (sdp, agreed) = answer(offer.as_bytes(), &Local { prefers, ..all() }).unwrap();
+        assert_eq!((agreed.codec, &*formats(&sdp)), (codec, listed), "{prefers:?}");
+    }
+    assert_eq!(codecs(offer.as_bytes()), [Codec::Opus, Codec::Pcmu]);
+    assert_eq!(codecs(b"v=1"), []);
+}
+
+#[test]
 fn answers_with_their_payload_types_in_their_order() {
     for (formats_of_offer, lines, answered, codec, dtmf) in [
         ("9 0 8 101", "a=rtpmap:101 telephone-event/8000\r\n", "9 0 8 101", Codec::G722, Dtmf::Rfc4733(101)),

@@ -230,6 +230,25 @@ fn where_calls_go() {
     }
 }
 
+/// Header fields may be folded, and hold what breaks the line of another message.
+#[test]
+fn what_is_kept_stays_in_its_line() {
+    let text = "REGISTER sip:example.com SIP/2.0\r\nCall-ID: one\r\nCSeq: 1 REGISTER\r\nSupported:\r\n path\r\n\
+        User-Agent: a\r\n b\r\nPath: <sip:p;lr>\r\n ;x=\0,\r\n <sip:q;lr>\r\n\
+        Contact:\r\n <sip:a@h>\r\n ;+sip.instance=\"<urn\r\n :x>\"\r\n ;expires\r\n =60\r\n\r\n";
+    let mut desk = Desk::new();
+    let register = |desk: &mut Desk, text: &str| {
+        let view = crate::View::parse(text.as_bytes()).unwrap();
+        desk.locations.register(1, &view, desk.path, &desk.limits, desk.now)
+    };
+    let registered = register(&mut desk, text).unwrap();
+    let lines: Vec<&str> = registered.headers.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(lines, ["<sip:a@h>;expires=60", "<sip:p;lr>   ;x= , <sip:q;lr>"]);
+    let binding = desk.locations.bindings(1).next().unwrap();
+    assert_eq!((binding.instance(), binding.user_agent()), (None, None));
+    assert_eq!(register(&mut desk, &text.replace("one", "o\0e")).unwrap_err().status, 400);
+}
+
 #[test]
 fn the_most_wanted_comes_first() {
     let mut desk = Desk::new();

@@ -122,4 +122,12 @@ fn a_flood_from_forged_addresses() {
     let stats = world.shield.stats();
     assert!(stats.sources <= 65_536 + 1 && stats.blocks <= 16_384, "{stats:?}");
     assert!(stats.sources > 60_000, "the table is used: {stats:?}");
+
+    // After four quiet hours, in which only the phone was heard of, nothing of it is left.
+    for _ in 0..2 * 16 * 8_192 {
+        world.wait(0.055);
+        assert!(world.passes(REGISTER, &flow));
+    }
+    let stats = world.shield.stats();
+    assert!(stats.sources < 10 && stats.blocks == 0, "{stats:?}");
 }

@@ -184,7 +184,8 @@ async fn examples_of_requests_are_taken_and_answered_as_described() {
         let answer = house.send(request(&method, &real, KEY, &text)).await;
         let status = answer.status.as_u16();
         let what = format!("{method} {real} {status}");
-        let missing = status == 404 && id.starts_with("507f");
+        // Of a call that only the store knows, no message was kept.
+        let missing = status == 404 && (id.starts_with("507f") || path.ends_with("/pcap"));
         // What is asked of a running call conflicts with the end of this one, and says so.
         let over = status == 409 && path.starts_with("/v1/calls/{id}/");
         assert!(
@@ -217,6 +218,8 @@ async fn what_a_call_shows_fits_its_schema() {
     let call = house.get(&path).await.json();
     assert!(call["quality"].is_object() && call["heard"].is_object(), "{call}");
     check(&openapi, &json!({ "$ref": "#/components/schemas/Call" }), &call, "the call");
+    let ladder = house.get(&format!("{path}/ladder")).await.json();
+    check(&openapi, &json!({ "$ref": "#/components/schemas/Ladder" }), &ladder, "the ladder");
     let text = String::from_utf8(events.bytes).unwrap();
     let told: Vec<Value> =
         text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();

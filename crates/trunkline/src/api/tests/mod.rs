@@ -4,6 +4,7 @@ mod access;
 mod calling;
 mod described;
 mod doors;
+mod insight;
 mod lists;
 mod once;
 mod recordings;
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::dns::Resolver;
 use crate::endpoint::{Doors, Listen, Trust};
 use crate::id::Id;
+use crate::insight::Keeper;
 use crate::rtp::Media;
 use crate::secret::Secret;
 use crate::sim::{self, Directory, Network, Voices};
@@ -94,6 +96,8 @@ impl House {
             bindings: config.data_dir.join("bindings.db"),
             registrars: Default::default(),
             domain: config.sip_domain.clone(),
+            trusted: None,
+            keeper: Keeper::start(store.clone(), config.insight),
         };
         let (switch, _) = Switch::start(setup).unwrap();
         let reports = switch.clone();

@@ -6,6 +6,7 @@ mod calls;
 mod describe;
 mod events;
 mod groups;
+mod insight;
 mod keys;
 mod live;
 mod numbers;
@@ -76,6 +77,8 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(live::pause_recording))
         .routes(routes!(live::resume_recording))
         .routes(routes!(calls::events))
+        .routes(routes!(insight::ladder))
+        .routes(routes!(insight::pcap))
         .routes(routes!(recordings::fetch, recordings::delete))
         .routes(routes!(recordings::of_call))
         .routes(routes!(recordings::fetch_one, recordings::delete_one))

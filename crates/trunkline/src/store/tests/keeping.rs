@@ -33,6 +33,10 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
             store.record(Write::Recording { call, number, file, at }).unwrap();
         }
     }
+    for (row, ..) in &calls {
+        assert!(store.keep_insight(row.id, row.account, row.created_at, row.id.to_string()));
+        assert!(store.keep_insight(row.id, row.account, row.created_at, "a second one".into()));
+    }
     store.flush().await;
     let [(ancient, ..), (old, ..), (month, ..), (new, ..), (running, ..)] = &calls;
     let webhook = NewWebhook {
@@ -62,6 +66,8 @@ pub(super) async fn what_is_old_is_removed(url: &str) {
     left.sort();
     assert_eq!(left, ["new.wav", "running.wav", "step-new.wav", "step-running.wav"]);
     assert_eq!(store.call(None, ancient.id).await.unwrap(), None);
+    assert_eq!(store.insight(ancient.id).await.unwrap(), None);
+    assert_eq!(store.insight(old.id).await.unwrap(), Some(old.id.to_string()));
     for (row, recording, events) in
         [(old, None, 0), (month, None, 1), (new, Some("new.wav"), 1), (running, Some("running.wav"), 1)]
     {

@@ -61,3 +61,47 @@ async fn the_writer_sustains_a_thousand_calls_a_second() {
         eprintln!("PostgreSQL: {:.0} calls/s", sustained(&url).await);
     }
 }
+
+const USERS: u32 = 100_000;
+
+/// Bytes of memory that are this process's own.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn a_hundred_thousand_users() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/x.db", folder.path().display());
+    let store = start(&url).await;
+    store.bootstrap(false, Some(&secret("operator-key"))).await.unwrap();
+    let new = |n: u32| NewUser {
+        username: Some(format!("user_{n}")),
+        external_id: Some(format!("customer-{n}")),
+        display_name: Some(format!("Customer {n}")),
+        ..NewUser::default()
+    };
+    let (before, begin) = (resident(), Instant::now());
+    for n in 0..USERS {
+        store.create_user(new(n)).await.unwrap();
+    }
+    eprintln!("made: {:.2} ms a user", begin.elapsed().as_secs_f64() * 1000.0 / f64::from(USERS));
+    let begin = Instant::now();
+    for n in USERS..USERS + 1000 {
+        store.create_user(new(n)).await.unwrap();
+    }
+    eprintln!("the last thousand: {:.2} ms a user", begin.elapsed().as_secs_f64());
+    eprintln!("{} MB", (resident() - before) / 1_000_000);
+    drop(store);
+    let begin = Instant::now();
+    let store = start(&url).await;
+    eprintln!("loaded in {:?}", begin.elapsed());
+    let begin = Instant::now();
+    for n in 0..USERS {
+        let user = store.directory().user_in_realm("trunkline", &format!("user_{n}"));
+        assert!(matches!(user, Found::One(_)), "{n}");
+    }
+    eprintln!("looked up: {:?} each", begin.elapsed() / USERS);
+}
