@@ -72,7 +72,7 @@ async fn a_wrong_query_is_named() {
         ("/v1/events?after=Y2F0", "invalid_cursor", "after"),
         ("/v1/events?type=nope", "invalid_filter", "It can be state, attempt, "),
         ("/v1/events/stream?type=nope", "invalid_filter", "nope"),
-        ("/v1/calls?face=x", "invalid_filter", "It can be v1, calling, cli, demo."),
+        ("/v1/calls?face=x", "invalid_filter", "It can be v1, calling, cli, demo, sip."),
         ("/v1/calls?trunk=x", "unknown_trunk", "x"),
         ("/v1/calls?trunk=trunk_507f1f77bcf86cd799439011", "unknown_trunk", "trunk_507f"),
         ("/v1/events?kind=say", "unknown_parameter", "type"),

@@ -9,6 +9,7 @@ mod lists;
 mod once;
 mod recordings;
 mod sip_server;
+mod transfers;
 mod v1;
 mod web;
 
