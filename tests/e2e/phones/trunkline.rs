@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::baresip::{Baresip, Setup, Transport};
 use super::browser::{Browser, Library, WebPhone};
 use super::linphonec::Linphonec;
-use super::pairings::{Make, connect, pairings};
+use super::pairings::{Make, attended_transfer, connect, pairings};
 use super::{Event, Line, Media, Phone, Registrar};
 use crate::order::place;
 use crate::server::{self, Server};
@@ -40,7 +40,7 @@ impl Office {
             ws: server.url("/ws").replace("http", "ws"),
             domain: DOMAIN.to_owned(),
             joins_media: true,
-            transfers: false,
+            transfers: true,
         };
         Self { server, registrar }
     }
@@ -183,6 +183,30 @@ fn calls_that_are_not_answered() {
     rings();
     assert!(refusal(&alice).contains("480"), "{:?}", alice.reason());
     bob.wait_ended();
+}
+
+#[test]
+fn linphonec_asks_before_it_transfers() {
+    let office = Office::start();
+    let mut phones = Vec::new();
+    for (user, hz) in [("carol", 440.0), ("carlos", 650.0), ("caren", 900.0)] {
+        office.user(user, json!({}));
+        let line = office.line(user, hz);
+        let started = Linphonec::start(office.server.folder(), line, &office.registrar, Transport::Udp);
+        let Some(phone) = started else { return };
+        phone.register();
+        phones.push(phone);
+    }
+    assert!(attended_transfer(&phones[0], &phones[1], &phones[2]));
+}
+
+#[test]
+fn a_browser_asks_before_it_transfers() {
+    let office = Office::start();
+    let Some(browser) = Browser::start(office.server.folder()) else { return };
+    let phone = |name: &str, hz: f64| office.web(&browser, name, hz, &[]);
+    let (wendy, walter, wilma) = (phone("wendy", 440.0), phone("walter", 650.0), phone("wilma", 900.0));
+    assert!(attended_transfer(&wendy, &walter, &wilma));
 }
 
 #[test]

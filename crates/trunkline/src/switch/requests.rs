@@ -161,6 +161,9 @@ impl Loop {
                 return self.answer_register(asking, 403, &[]);
             }
         };
+        if let Some(status) = self.refuses_replaces(&view) {
+            return self.answer_register(asking, status, &[]);
+        }
         let (admitted, settings, user) = match &caller {
             Caller::User(user) => {
                 self.note_right(user, &path, now);

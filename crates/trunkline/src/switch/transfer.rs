@@ -6,7 +6,7 @@ use std::time::Instant;
 use call::{ClipId, LegInput, NotNow, Progress, RouteId};
 use media::Clip;
 use serde_json::{Value, json};
-use sip::{LegId, Replaces};
+use sip::{LegId, Name, Replaces, View};
 
 use super::Dial;
 use super::entry::{Entry, LegKey};
@@ -157,6 +157,14 @@ impl Loop {
         let address = uri.and_then(|uri| callers::user_part(&format!("<{uri}>")));
         let withheld = address.as_deref().is_some_and(|user| user.eq_ignore_ascii_case("anonymous"));
         Party { user, address, withheld }
+    }
+
+    /// What an INVITE is refused with that is to take the place of another call (RFC 3891 section 3): transfers are
+    /// carried out here, so no phone has to do it.
+    pub(super) fn refuses_replaces(&mut self, invite: &View<'_>) -> Option<u16> {
+        let replaces = Replaces::parse(invite.header(Name::Replaces)?);
+        let named = replaces.and_then(|replaces| self.parts.endpoint.sip().find_dialog(&replaces));
+        Some(named.map_or(NO_DIALOG, |_| DECLINED))
     }
 
     /// It is known where a transfer leads.

@@ -12,6 +12,7 @@ mod phone;
 mod recordings;
 mod registrations;
 mod sip_server;
+mod transfers;
 mod v1;
 mod web;
 

@@ -100,7 +100,11 @@ pub(super) async fn transfer(
     let row = calls::find(&api, &caller, &id).await?;
     let Transfer { to, leg, trunk, ring_timeout_s } = asked;
     let dial = flow::Dial { trunk, ring_timeout_s, ..flow::Dial::to(to) };
-    flow::check(&[Step::Dial(dial.clone())])?;
+    flow::check(&[Step::Dial(dial.clone())]).map_err(|refused| {
+        // There is no flow here that a field could stand in.
+        let message = refused.message.replace("flow[0].dial.", "");
+        Refused { message, ..refused }
+    })?;
     let leg = call::Leg::from(leg);
     let party = api.app.switch.party(row.id, leg).await?;
     let to = receive::by_account(&api.app, row.account, &dial, &party).await?;

@@ -365,6 +365,15 @@ async fn nobody_takes_part_in_a_call_of_others() {
     }
     with_b.refer(us, &refer_to);
     house.until(&a, "SIP/2.0 603");
+    // Nor does anybody take a call over by an INVITE.
+    let mut refuses = |replaces: &str| {
+        let replaces = replaces.replace("%40", "@").replace("%3B", ";").replace("%3D", "=");
+        let invite = format!("INVITE sip:c@{us} SIP/2.0\r\nCall-ID: 9\r\nReplaces: {replaces}\r\n\r\n");
+        let invite = sip::Message::parse(invite.into()).unwrap();
+        house.looped.refuses_replaces(&invite.view())
+    };
+    assert_eq!(refuses(&with_c.replaces()), Some(603));
+    assert_eq!(refuses("another@x;to-tag=1;from-tag=2"), Some(481));
     house.assert_heard(&with_b, &b_line);
     house.assert_heard(&with_c, &c_line);
 }
