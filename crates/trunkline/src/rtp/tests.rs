@@ -1,6 +1,5 @@
 //! A loop with a real socket, and a browser at the other end of it.
 
-#[expect(dead_code, reason = "the tests of the media crate use all of it")]
 #[path = "../../../media/tests/browser/mod.rs"]
 mod browser;
 
