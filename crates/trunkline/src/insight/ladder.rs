@@ -129,7 +129,7 @@ impl Ladder {
         }
     }
 
-    /// As a diagram for a terminal; see [`super::text`].
+    /// As a diagram for a terminal.
     pub fn text(&self) -> String {
         super::text::draw(self)
     }

@@ -7,7 +7,7 @@ use sip::Path;
 
 use super::{Leg, Message};
 
-/// Bytes of memory that a leg's tape may take, by [`Tape::push`]'s count.
+/// Bytes of memory that a leg's tape may take, as it counts them.
 pub const MOST_BYTES: usize = 16 * 1024;
 /// Of those, what the beginning of the dialog may have for good: what follows pushes out its like, never this.
 const SETUP: usize = MOST_BYTES / 2;

@@ -33,7 +33,7 @@ use crossbeam_channel::{Sender, bounded};
 use mio::{Token, Waker};
 use serde::Serialize;
 use sip::Shield;
-use sip::shield::{self, Prefix};
+use sip::shield::{self, Prefix, Shielded};
 use tokio::sync::oneshot;
 
 pub use admission::Slot;
@@ -202,6 +202,8 @@ pub(crate) enum Command {
     Heard(Id, Heard),
     Limit(Id, call::Limits),
     Insight(Id, oneshot::Sender<Option<Unmasked>>),
+    Shielded(usize, oneshot::Sender<Option<Vec<Shielded>>>),
+    Pardon(Option<Prefix>, oneshot::Sender<usize>),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     Received(sip::LegId, Box<Result<Place, Refused>>),
@@ -362,6 +364,22 @@ impl Switch {
     /// Where SIP over TCP listens, and over WebSocket at the same port.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.tcp_address
+    }
+
+    /// The sources that the shield has something against, the busiest first; none where there is no shield.
+    pub async fn shielded(&self, limit: usize) -> Option<Vec<Shielded>> {
+        let (reply, list) = oneshot::channel();
+        self.send(Command::Shielded(limit, reply)).ok()?;
+        list.await.ok()?
+    }
+
+    /// Forgets what the shield has against a source, or against all; of how many.
+    pub async fn pardon(&self, source: Option<Prefix>) -> usize {
+        let (reply, pardoned) = oneshot::channel();
+        match self.send(Command::Pardon(source, reply)) {
+            Ok(()) => pardoned.await.unwrap_or_default(),
+            Err(_) => 0,
+        }
     }
 
     /// Where SIP over TLS listens, and over secure WebSocket at the same port.

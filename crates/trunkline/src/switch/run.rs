@@ -243,6 +243,21 @@ impl Loop {
                     );
                 }
             }
+            Command::Shielded(limit, reply) => {
+                let list = self.parts.endpoint.shield().map(|shield| shield.list(limit, now));
+                let _ = reply.send(list);
+            }
+            Command::Pardon(source, reply) => {
+                let pardoned = self.parts.endpoint.shield().map_or(0, |shield| match source {
+                    Some(source) => shield.pardon(source),
+                    None => {
+                        let known = shield.stats().sources;
+                        shield.pardon_all();
+                        known
+                    }
+                });
+                let _ = reply.send(pardoned);
+            }
             Command::Insight(id, reply) => {
                 let copy = self.parts.endpoint.tap().and_then(|tap| tap.copy(id, now));
                 let _ = reply.send(copy);

@@ -186,3 +186,29 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
     }
     assert_eq!(right("127.0.0.1:1").await, 200, "a proxy's users do not shut one another out");
 }
+
+#[tokio::test]
+async fn the_shield_is_the_operators_to_see_and_undo() {
+    let house = House::build().await;
+    let seen = house.get("/v1/sip/shield").await;
+    assert_eq!((seen.status.as_u16(), seen.json()), (200, json!({ "enabled": false, "data": [] })));
+    let tenant = house.key(1, &["sip:read", "sip:write"]).await;
+    for (method, path) in [
+        ("GET", "/v1/sip/shield"),
+        ("DELETE", "/v1/sip/shield"),
+        ("DELETE", "/v1/sip/shield/203.0.113.9"),
+    ] {
+        let refused = house.send(request(method, path, &tenant, "")).await;
+        assert_eq!(refused.status, 403, "{method} {path}: {}", refused.json());
+    }
+    let ask = async |path: &str| house.send(request("DELETE", path, KEY, "")).await;
+    for (path, status, code) in [
+        ("/v1/sip/shield/nowhere", 400, "invalid_source"),
+        ("/v1/sip/shield/203.0.113.9", 404, "source_not_found"),
+    ] {
+        let refused = ask(path).await;
+        let json = refused.json();
+        assert_eq!((refused.status.as_u16(), json["code"].as_str()), (status, Some(code)), "{path}");
+    }
+    assert_eq!(ask("/v1/sip/shield").await.status, 204);
+}

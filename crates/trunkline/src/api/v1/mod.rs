@@ -13,6 +13,7 @@ mod numbers;
 mod recordings;
 mod registrations;
 mod schema;
+mod shield;
 mod sip;
 mod trunks;
 mod usage;
@@ -99,6 +100,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .merge(numbers::router())
         .merge(registrations::router())
         .merge(sip::router())
+        .merge(shield::router())
         .routes(routes!(trunks::create, trunks::list))
         .routes(routes!(trunks::get, trunks::change, trunks::delete))
         .routes(routes!(trunks::test))
