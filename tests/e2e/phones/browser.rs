@@ -172,6 +172,10 @@ impl Phone for WebPhone {
         heard.map(|(_, sound)| ear::keys(&sound)).unwrap_or_default()
     }
 
+    fn has_only_ears(&self) -> bool {
+        true
+    }
+
     fn start_registration(&self) {
         self.tell("register", Value::Null);
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::baresip::{self, Baresip, Transport};
 use super::browser::{Browser, Library};
 use super::linphonec::Linphonec;
-use super::{Media, Phone, Registrar};
+use super::{Media, Phone, Registrar, press_for};
 
 /// A make of phone, as it is set up.
 #[derive(Clone, Debug)]
@@ -115,10 +115,8 @@ fn hear_each_other(one: &dyn Phone, other: &dyn Phone) {
 #[track_caller]
 fn talk(caller: &dyn Phone, callee: &dyn Phone, holders: &[&dyn Phone]) {
     connect(caller, callee);
-    caller.press("1#");
-    callee.heard_digits("1#");
-    callee.press("5*");
-    caller.heard_digits("5*");
+    press_for(caller, callee, "1#");
+    press_for(callee, caller, "5*");
     for holder in holders {
         holder.hold();
         holder.hears_nothing();

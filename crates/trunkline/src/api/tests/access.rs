@@ -193,11 +193,9 @@ async fn the_shield_is_the_operators_to_see_and_undo() {
     let seen = house.get("/v1/sip/shield").await;
     assert_eq!((seen.status.as_u16(), seen.json()), (200, json!({ "enabled": false, "data": [] })));
     let tenant = house.key(1, &["sip:read", "sip:write"]).await;
-    for (method, path) in [
-        ("GET", "/v1/sip/shield"),
-        ("DELETE", "/v1/sip/shield"),
-        ("DELETE", "/v1/sip/shield/203.0.113.9"),
-    ] {
+    for (method, path) in
+        [("GET", "/v1/sip/shield"), ("DELETE", "/v1/sip/shield"), ("DELETE", "/v1/sip/shield/203.0.113.9")]
+    {
         let refused = house.send(request(method, path, &tenant, "")).await;
         assert_eq!(refused.status, 403, "{method} {path}: {}", refused.json());
     }
