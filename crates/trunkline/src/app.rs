@@ -259,17 +259,27 @@ async fn start(
         http_address,
     };
     let app = Arc::new(app);
-    let (weak, tokio) = (Arc::downgrade(&app), Handle::current());
+    attend(&app);
+    Ok((app, media, thread))
+}
+
+/// From now on says what happens to calls that come in, and to those who ask for another. To be called inside a tokio
+/// runtime.
+pub(crate) fn attend(app: &Arc<App>) {
+    let (weak, tokio) = (Arc::downgrade(app), Handle::current());
     app.switch.on_arrival(Box::new(move |arrival| match weak.upgrade() {
         Some(app) => receive::begin(&app, &tokio, arrival),
-        None => Some(Err(Refused::new(503, "stopping", "The server is stopping."))),
+        None => Some(Err(stopping())),
     }));
-    let (weak, tokio) = (Arc::downgrade(&app), Handle::current());
+    let (weak, tokio) = (Arc::downgrade(app), Handle::current());
     app.switch.on_referral(Box::new(move |referral| match weak.upgrade() {
         Some(app) => receive::refer(&app, &tokio, referral),
-        None => Some(Err(Refused::new(503, "stopping", "The server is stopping."))),
+        None => Some(Err(stopping())),
     }));
-    Ok((app, media, thread))
+}
+
+fn stopping() -> Refused {
+    Refused::new(503, "stopping", "The server is stopping.")
 }
 
 /// TLS with the certificate of the settings, or one made here, and who is let in.

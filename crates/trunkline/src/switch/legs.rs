@@ -39,8 +39,7 @@ impl Loop {
             // Its call has given up on it: whatever still comes alive is ended.
             match event {
                 sip::Event::Answered { .. } => self.parts.endpoint.sip().hang_up(leg, None, now),
-                // The caller gave up before it was known what happens to the call.
-                sip::Event::Ended { .. } => drop(self.waiting.remove(&leg)),
+                sip::Event::Ended { .. } => self.gave_up(leg),
                 _ => {}
             }
             return;
@@ -283,6 +282,9 @@ impl Loop {
                 self.by_media.remove(&line.id);
             }
             self.parts.media.close(line.id);
+        }
+        if leg.incoming.is_some() {
+            self.no_longer_calling(leg.user);
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Waiting {
 impl Loop {
     pub(super) fn request(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
         if let Some(seconds) = self.parts.admission.closed() {
-            return self.answer_register(asking, 503, &[("Retry-After", seconds.to_string())]);
+            return self.reply(asking, 503, &[("Retry-After", seconds.to_string())]);
         }
         match request.view().method() {
             Some(sip::Method::Register) => self.register(asking, request, path, now),
@@ -54,13 +54,13 @@ impl Loop {
             Proof::Of(Holder::User(user)) => user,
             Proof::Again(Holder::User(user)) => {
                 return match self.registrar.repeat(&user, &view, path, now) {
-                    Some(registered) => self.answer_register(asking, 200, &registered.headers),
+                    Some(registered) => self.reply(asking, 200, &registered.headers),
                     None => self.challenge(asking, request, &path, true, now),
                 };
             }
             // A trunk calls in; it has no phones.
             Proof::Of(Holder::Trunk(_)) | Proof::Again(Holder::Trunk(_)) => {
-                return self.answer_register(asking, 403, &[]);
+                return self.reply(asking, 403, &[]);
             }
             Proof::Stale => return self.challenge(asking, request, &path, true, now),
             Proof::Missing => return self.challenge(asking, request, &path, false, now),
@@ -72,13 +72,13 @@ impl Loop {
         self.note_right(&user, &path, now);
         // Nobody registers for somebody else.
         if !view.header(sip::Name::To).is_some_and(|to| self.callers.is_own_address(&user, to, &path)) {
-            return self.answer_register(asking, 403, &[]);
+            return self.reply(asking, 403, &[]);
         }
         let limit = self.parts.store.account(user.account).and_then(|account| account.max_registrations);
         match self.registrar.register(&user, limit, &view, path, now) {
-            Err(refusal) => self.answer_register(asking, refusal.status, &refusal.headers),
+            Err(refusal) => self.reply(asking, refusal.status, &refusal.headers),
             Ok(registered) if registered.changes.is_empty() => {
-                self.answer_register(asking, 200, &registered.headers);
+                self.reply(asking, 200, &registered.headers);
             }
             Ok(registered) => {
                 self.tell_flows(now);
@@ -88,7 +88,7 @@ impl Loop {
                         let headers = registered.headers;
                         self.registering.push_back(Registering { number, asking, headers });
                     }
-                    None => self.answer_register(asking, 503, &[("Retry-After", "5".to_owned())]),
+                    None => self.reply(asking, 503, &[("Retry-After", "5".to_owned())]),
                 }
             }
         }
@@ -100,14 +100,15 @@ impl Loop {
             while self.registering.front().is_some_and(|it| it.number <= committed.upto) {
                 let Some(Registering { asking, headers, .. }) = self.registering.pop_front() else { break };
                 match committed.whole {
-                    true => self.answer_register(asking, 200, &headers),
-                    false => self.answer_register(asking, 503, &[("Retry-After", "10".to_owned())]),
+                    true => self.reply(asking, 200, &headers),
+                    false => self.reply(asking, 503, &[("Retry-After", "10".to_owned())]),
                 }
             }
         }
     }
 
-    fn answer_register(&mut self, asking: Asking, status: u16, headers: &[(&'static str, String)]) {
+    /// Answers a request for good.
+    fn reply(&mut self, asking: Asking, status: u16, headers: &[(&'static str, String)]) {
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         if let Err(error) = self.parts.endpoint.sip().reply(asking, status, &headers) {
@@ -130,7 +131,7 @@ impl Loop {
         now: Instant,
     ) {
         let value = self.callers.challenge(realm, algorithm, path, now, stale);
-        self.answer_register(asking, 401, &[("WWW-Authenticate", value)]);
+        self.reply(asking, 401, &[("WWW-Authenticate", value)]);
     }
 
     fn invited(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
@@ -147,26 +148,31 @@ impl Loop {
             }
             Err(Unknown::Number) => {
                 self.note(&path, Evidence::UnknownDestination, now);
-                return self.answer_register(asking, 404, &[]);
+                return self.reply(asking, 404, &[]);
             }
             Err(Unknown::Ambiguous) => {
                 tracing::warn!(
                     source = %path.remote,
                     "a call could be of several accounts: their trunks cannot be told apart"
                 );
-                return self.answer_register(asking, 404, &[]);
+                return self.reply(asking, 404, &[]);
             }
             Err(Unknown::Stranger) => {
                 self.note(&path, Evidence::Anonymous, now);
-                return self.answer_register(asking, 403, &[]);
+                return self.reply(asking, 403, &[]);
             }
         };
         if let Some(status) = self.refuses_replaces(&view) {
-            return self.answer_register(asking, status, &[]);
+            return self.reply(asking, status, &[]);
         }
         let (admitted, settings, user) = match &caller {
             Caller::User(user) => {
                 self.note_right(user, &path, now);
+                if user.max_calls.is_some_and(|most| self.calling.get(&user.id).is_some_and(|up| *up >= most))
+                {
+                    tracing::info!(user = %user.id, "a user has as many calls up as it may (max_calls)");
+                    return self.reply(asking, 503, &[("Retry-After", "5".to_owned())]);
+                }
                 let admitted = self.parts.endpoint.sip().admit_guarded(asking, now);
                 // Whether sound is encrypted is for the phone to say that calls.
                 let settings = TrunkSettings::for_phone(path.transport);
@@ -182,6 +188,7 @@ impl Loop {
         };
         let arrival = Arrival::of(id, leg, caller, &view, |host| self.callers.is_own_host(host, &path));
         let offer = view.body().to_vec();
+        user.iter().for_each(|user| *self.calling.entry(*user).or_default() += 1);
         self.waiting.insert(leg, Waiting { path, offer, settings, user });
         if let Some(place) = self.parts.shared.receive(arrival) {
             self.received(leg, place, now);
@@ -227,6 +234,23 @@ impl Loop {
         }
     }
 
+    /// A user has one call less.
+    pub(super) fn no_longer_calling(&mut self, user: Option<Id>) {
+        let Some((user, up)) = user.and_then(|user| Some((user, self.calling.get_mut(&user)?))) else {
+            return;
+        };
+        *up = up.saturating_sub(1);
+        if *up == 0 {
+            self.calling.remove(&user);
+        }
+    }
+
+    /// The caller gave up before it was known what happens to the call.
+    pub(super) fn gave_up(&mut self, leg: LegId) {
+        let waiting = self.waiting.remove(&leg);
+        self.no_longer_calling(waiting.and_then(|waiting| waiting.user));
+    }
+
     /// It is known what happens to a call that came in.
     pub(super) fn received(&mut self, leg: LegId, place: Result<Place, Refused>, now: Instant) {
         // The caller may have given up in the meantime.
@@ -234,6 +258,7 @@ impl Loop {
         match place {
             Ok(place) => self.arrive(Leg { leg, path, offer, settings, user }, place, now),
             Err(refused) => {
+                self.no_longer_calling(user);
                 let status = callers::sip_status(&refused);
                 let retry = refused.retry_after.map(|seconds| seconds.to_string());
                 let headers: Vec<(&str, &str)> =
@@ -263,7 +288,7 @@ impl Loop {
             (Some(proven), Some(owner)) if proven == owner => {
                 let _ = self.parts.endpoint.sip().admit(asking, now);
             }
-            (Some(_), _) => self.answer_register(asking, 403, &[]),
+            (Some(_), _) => self.reply(asking, 403, &[]),
             (None, _) => self.challenge(asking, request, &path, false, now),
         }
     }

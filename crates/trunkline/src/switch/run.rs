@@ -75,6 +75,8 @@ pub(super) struct Loop {
     pub(super) pinged: HashMap<sip::RequestId, (u64, u64)>,
     /// Calls that came in, until it is known what happens to them.
     pub(super) waiting: HashMap<LegId, Waiting>,
+    /// Calls that users have placed and that are up.
+    pub(super) calling: HashMap<Id, u32>,
     /// Recordings that go on with a leg which has left their call.
     pub(super) moved_recordings: HashMap<MediaId, Id>,
     lag: Lag,
@@ -97,6 +99,7 @@ impl Loop {
             registering: VecDeque::new(),
             pinged: HashMap::new(),
             waiting: HashMap::new(),
+            calling: HashMap::new(),
             moved_recordings: HashMap::new(),
             lag: Lag::new(parts.admission.clone()),
             parts,

@@ -140,6 +140,7 @@ impl House {
             resolver,
         };
         let app = Arc::new(app);
+        crate::app::attend(&app);
         Self { router: router(app.clone(), Door::Tcp), app, _folder: folder }
     }
 

@@ -29,6 +29,12 @@ impl Phone {
     pub(super) async fn register(&mut self) -> u16 {
         let first = self.try_register(None).await;
         let Some(challenge) = header(&first, "WWW-Authenticate") else { return status(&first) };
+        let answer = self.answer(challenge, "REGISTER", &format!("sip:{}", self.server));
+        status(&self.try_register(Some(&answer)).await)
+    }
+
+    /// What it says when it is asked for its password.
+    fn answer(&self, challenge: &str, method: &str, uri: &str) -> String {
         let credentials = Credentials {
             username: self.user.clone(),
             password: self.password.clone(),
@@ -37,8 +43,39 @@ impl Phone {
         };
         let mut client = Client::new(credentials);
         assert!(client.challenged([challenge].into_iter()), "{challenge}");
-        let answer = client.authorize("REGISTER", &format!("sip:{}", self.server), b"", "c0ffee").unwrap();
-        status(&self.try_register(Some(&answer)).await)
+        client.authorize(method, uri, b"", "c0ffee").unwrap()
+    }
+
+    /// Calls somebody; the status of the first answer that tells anything.
+    pub(super) async fn call(&mut self, to: &str) -> u16 {
+        let uri = format!("sip:{to}@{}", self.server);
+        let first = self.try_call(&uri, None).await;
+        let Some(challenge) = header(&first, "WWW-Authenticate") else { return status(&first) };
+        let answer = self.answer(challenge, "INVITE", &uri);
+        status(&self.try_call(&uri, Some(&answer)).await)
+    }
+
+    async fn try_call(&mut self, uri: &str, authorization: Option<&str>) -> String {
+        self.cseq += 1;
+        let (Self { server, user, cseq, .. }, own) = (&self, self.socket.local_addr().unwrap());
+        let authorization =
+            authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+        let body = Self::sdp();
+        let request = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{user}{cseq}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:{user}@{server}>;tag={cseq}\r\nTo: <{uri}>\r\n\
+             Call-ID: {cseq}-{user}@{own}\r\nCSeq: {cseq} INVITE\r\nContact: <sip:{user}@{own}>\r\n\
+             {authorization}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.socket.send_to(request.as_bytes(), server).await.unwrap();
+        loop {
+            let answer = self.until("SIP/2.0 ").await;
+            let is_its = header(&answer, "CSeq") == Some(&format!("{cseq} INVITE"));
+            if is_its && status(&answer) != 100 {
+                return answer;
+            }
+        }
     }
 
     async fn try_register(&mut self, authorization: Option<&str>) -> String {

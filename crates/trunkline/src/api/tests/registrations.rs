@@ -128,3 +128,25 @@ async fn the_server_shows_what_it_has_seen() {
     let near = from(request("GET", "/v1/sip", "", ""), "127.0.0.1:1");
     assert_eq!(house.send(near).await.status, 401);
 }
+
+#[tokio::test]
+async fn a_user_has_no_more_calls_up_than_it_may() {
+    let house = House::build().await;
+    let mut alice = user(&house, "alice", 0).await;
+    let mut bob = user(&house, "bob", 0).await;
+    assert_eq!(bob.register().await, 200);
+    let limit = house.ask("PATCH", "/v1/users/alice", &json!({ "max_calls": 1 })).await;
+    assert_eq!(limit.status, 200, "{}", limit.json());
+    let calls = async {
+        let first = alice.call("bob").await;
+        (first, alice.call("bob").await, alice.call("nobody").await)
+    };
+    let rings = async {
+        let invite = bob.until("INVITE ").await;
+        bob.respond(&invite, "180 Ringing", "").await;
+    };
+    let (statuses, ()) = tokio::join!(calls, rings);
+    assert_eq!(statuses, (180, 503, 503));
+    // Another user is not concerned.
+    assert_eq!(bob.call("nobody").await, 404);
+}
