@@ -19,6 +19,8 @@ if ! compgen -G '/usr/lib/*/kamailio/modules/websocket.so' >/dev/null; then
     packages+=(kamailio-websocket-modules)
 fi
 kamailio_was_here=$(command -v kamailio || PATH=/usr/sbin command -v kamailio || true)
+need svcrack sipvicious "guesses passwords, for the shield to stop"
+need tshark tshark "reads the capture files that we write"
 install_needed
 # Debian starts a service it installs; the tests start their own, and port 5060 belongs to `make run`.
 if [ -z "$kamailio_was_here" ] && [ -d /run/systemd/system ]; then

@@ -16,6 +16,7 @@ mod phones;
 mod ports;
 mod receiver;
 mod server;
+mod shield;
 mod sound;
 mod tool;
 

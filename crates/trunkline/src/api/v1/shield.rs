@@ -31,7 +31,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[schema(example = json!({
     "enabled": true,
     "data": [{
-        "source": "203.0.113.9/32", "owner": "stranger", "level": "ignored", "score": 41.5,
+        "source": "203.0.113.9", "owner": "stranger", "level": "ignored", "score": 41.5,
         "why": { "unknown_user": 60, "scanner": 3 },
         "since": "2026-01-01T00:00:00.000Z", "until": "2026-01-01T00:04:00.000Z",
     }],

@@ -1,0 +1,85 @@
+//! Who guesses passwords is shut out; who knows one is not, not even at the same address.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sip::digest::{Algorithm, Client, Credentials};
+
+use crate::server::Server;
+use crate::tool;
+
+const PASSWORD: &str = "correct horse battery";
+
+/// One REGISTER of alice's from `source`, sent again each half second; when it was granted.
+fn register(server: SocketAddr, source: &str, limit: Duration) -> Option<Duration> {
+    let socket = UdpSocket::bind((source, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let own = socket.local_addr().unwrap();
+    let began = Instant::now();
+    let ask = |cseq: u32, authorization: &str| {
+        let request = format!(
+            "REGISTER sip:{server} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{cseq};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:alice@{server}>;tag=1\r\nTo: <sip:alice@{server}>\r\n\
+             Call-ID: {own}\r\nCSeq: {cseq} REGISTER\r\nContact: <sip:alice@{own}>\r\nExpires: 600\r\n\
+             {authorization}Content-Length: 0\r\n\r\n"
+        );
+        let mut buffer = [0; 4096];
+        while began.elapsed() < limit {
+            socket.send_to(request.as_bytes(), server).unwrap();
+            if let Ok(length) = socket.recv(&mut buffer) {
+                return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+        }
+        None
+    };
+    let first = ask(1, "")?;
+    let challenge = first.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: "))?;
+    let mut client = Client::new(Credentials {
+        username: "alice".into(),
+        password: PASSWORD.into(),
+        realm: None,
+        algorithm: Algorithm::Md5,
+    });
+    assert!(client.challenged([challenge].into_iter()));
+    let answer = client.authorize("REGISTER", &format!("sip:{server}"), b"", "c").unwrap();
+    let second = ask(2, &format!("Authorization: {answer}\r\n"))?;
+    second.starts_with("SIP/2.0 200 ").then(|| began.elapsed())
+}
+
+#[test]
+fn a_guesser_is_ignored_and_alice_behind_the_same_address_is_not() {
+    let Some(svcrack) = tool::find("svcrack", "sipvicious") else { return };
+    // This machine is trusted unless the settings say otherwise.
+    let server = Server::setup().env("TRUNKLINE_SHIELD_TRUSTED", "192.0.2.1").start();
+    server.post("/v1/users", json!({ "username": "alice", "password": PASSWORD })).expect(201);
+    let sip = server.sip();
+    let words = server.folder().join("words");
+    let guesses: String = (0..20_000).map(|n| format!("guess{n}\n")).collect();
+    std::fs::write(&words, guesses + PASSWORD + "\n").unwrap();
+    let mut guesser = Command::new(svcrack)
+        .args(["-u", "alice", "-d"])
+        .arg(&words)
+        .args(["-p", &sip.port().to_string(), "127.0.0.1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let shielded = || server.get("/v1/sip/shield").expect(200).json();
+    let is_ignored = || {
+        let list = shielded();
+        let source = list["data"].as_array()?.iter().find(|it| it["source"] == "127.0.0.1")?.clone();
+        (source["level"] == "ignored").then_some(source)
+    };
+    let source = tool::wait_for("the guesser to be ignored", Duration::from_secs(20), is_ignored);
+    let guessed = source["why"]["wrong_password"].as_u64().unwrap_or_default();
+    assert!(guessed < 500, "{source:#}");
+    let elsewhere = register(sip, "127.0.0.2", Duration::from_secs(5));
+    assert!(elsewhere.is_some_and(|after| after < Duration::from_secs(2)), "{elsewhere:?}");
+    assert!(register(sip, "127.0.0.1", Duration::from_secs(25)).is_some(), "alice behind the same address");
+    guesser.kill().unwrap();
+    guesser.wait().unwrap();
+    server.request("DELETE", "/v1/sip/shield", crate::http::Body::Empty).expect(204);
+    assert!(register(sip, "127.0.0.1", Duration::from_secs(2)).is_some());
+}
