@@ -16,13 +16,27 @@ fuzz_target!(|input: &[u8]| {
     let mut now = start;
     let mut script = Script::new(input);
     let mut session = Session::new(trunkline_fuzz::setup(script.byte()), now);
+    let mut other = Session::new(trunkline_fuzz::setup(script.byte()), now);
+    // Half of them are joined: what may go through as it is does.
+    if script.byte() % 2 == 0 {
+        for session in [&mut session, &mut other] {
+            session.deaf(true);
+            session.live(true);
+        }
+        session.pair(&mut other);
+    }
     let mut out = [0; 1500];
     let peers: [SocketAddr; 2] =
         ["192.0.2.1:4000", "192.0.2.66:6666"].map(|peer| peer.parse().expect("an address"));
     let mut heard: u16 = 0;
     while !script.is_over() {
         match script.byte() % 8 {
-            0 => session.handle_rtp(script.bytes(), peers[usize::from(script.byte() % 2)], now),
+            0 => {
+                let peer = peers[usize::from(script.byte() % 2)];
+                if let Some(relayed) = session.handle_rtp(script.bytes(), peer, now) {
+                    let _ = other.forward(relayed, &mut out);
+                }
+            }
             1 => session.handle_rtcp(script.bytes(), peers[usize::from(script.byte() % 2)], now),
             // A sound packet of the stream, so that what is odd stands among what is right.
             2 => {
@@ -32,7 +46,9 @@ fuzz_target!(|input: &[u8]| {
                 packet.extend((u32::from(heard) * 160).to_be_bytes());
                 packet.extend(7u32.to_be_bytes());
                 packet.extend(script.bytes());
-                session.handle_rtp(&packet, peers[0], now);
+                if let Some(relayed) = session.handle_rtp(&packet, peers[0], now) {
+                    let _ = other.forward(relayed, &mut out);
+                }
             }
             3 => {
                 for _ in 0..script.byte() % 64 {
