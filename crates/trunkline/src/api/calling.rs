@@ -164,7 +164,7 @@ async fn history(
 ) -> Result<Reply<Value>, Refused> {
     let limit = body::limit(asked.limit.as_deref())?;
     let filter = CallFilter {
-        state: calls::state(asked.status)?,
+        state: calls::state(asked.status.filter(|status| !status.is_empty()))?,
         from: body::number_filter(asked.from),
         to: body::number_filter(asked.to),
         after: calls::after(&api, &caller, asked.after).await?,

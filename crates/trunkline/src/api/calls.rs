@@ -59,7 +59,7 @@ pub(super) fn plain(field: &str, text: &str) -> Result<(), Refused> {
 
 /// A state to filter by.
 pub(super) fn state(asked: Option<String>) -> Result<Option<call::State>, Refused> {
-    let Some(asked) = asked.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(asked) = asked else { return Ok(None) };
     asked.parse().map(Some).map_err(|_| {
         Refused::bad("invalid_status", "`status` names no state of a call.")
             .hint("It can be queued, ringing, in-progress, completed, busy, failed, no-answer or canceled.")

@@ -64,6 +64,7 @@ async fn a_wrong_query_is_named() {
             "direction: unknown value `up`, expected `outbound` or `inbound`",
         ),
         ("/v1/calls?status=happy", "invalid_status", "status"),
+        ("/v1/calls?status=", "invalid_status", "status"),
         ("/v1/calls?created_after=yesterday", "invalid_time", "created_after"),
         ("/v1/calls?created_after=", "invalid_time", "created_after"),
         ("/v1/keys?account=-1", "invalid_account", "account"),

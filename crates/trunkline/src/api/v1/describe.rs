@@ -129,7 +129,7 @@ fn complete(method: &str, path: &str, operation: &mut Value) {
     let has_body = operation.contains_key("requestBody");
     let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
     let mut names = parameters.filter_map(|parameter| parameter.get("name").and_then(Value::as_str));
-    let has_id = names.any(|name| ["id", "call", "webhook", "account"].contains(&name));
+    let has_id = names.any(|name| ["id", "call", "webhook", "account", "source"].contains(&name));
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     let has_content =
         responses.iter().any(|(status, it)| status.starts_with('2') && it.get("content").is_some());
