@@ -33,7 +33,7 @@ use crossbeam_channel::{Sender, bounded};
 use mio::{Token, Waker};
 use serde::Serialize;
 use sip::Shield;
-use sip::shield::{self, Prefix, Shielded};
+use sip::shield::{Prefix, Shielded};
 use tokio::sync::oneshot;
 
 pub use admission::Slot;
@@ -326,7 +326,7 @@ impl Switch {
         let trusted =
             setup.trusted.map(|always| Trusted::new(always, directory.clone(), setup.registrars.clone()));
         if trusted.is_some() {
-            endpoint.guard(Shield::new(shield::Settings::default(), key, Instant::now()));
+            endpoint.guard(Shield::new(trusted::settings(), key, Instant::now()));
         }
         let callers = Callers::new(directory, setup.registrars, key, setup.domain);
         let shared = Arc::new(Shared::default());

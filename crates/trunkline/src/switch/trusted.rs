@@ -6,13 +6,27 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use sip::Shield;
-use sip::shield::Prefix;
+use sip::shield::{Prefix, Rate, Settings};
 
 use crate::callers::Registrars;
 use crate::store::Directory;
 
 /// How often it is looked whether the trunks have changed.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// Requests a second from one trunk, and all else from it.
+const TRUNK: u32 = 20_000;
+const TRUNK_WITHIN: u32 = 100_000;
+
+/// The shield's settings: what a trunk sends too much is refused with 503 by admission, which tells the trunk, and not
+/// dropped before.
+pub(super) fn settings() -> Settings {
+    Settings {
+        trunk: Rate::per_second(TRUNK, TRUNK),
+        trunk_within: Rate::per_second(TRUNK_WITHIN, TRUNK_WITHIN),
+        ..Settings::default()
+    }
+}
 
 /// The addresses a shield never blocks.
 pub(super) struct Trusted {
