@@ -112,7 +112,16 @@ struct Inlet<'a> {
     now: Instant,
 }
 
-impl Inlet<'_> {
+impl<'a> Inlet<'a> {
+    fn new(
+        sip: &'a mut sip::Endpoint,
+        shield: &'a mut Option<Box<Shield>>,
+        tap: &'a mut Option<Tap>,
+        now: Instant,
+    ) -> Self {
+        Self { sip, shield: shield.as_deref_mut(), tap: tap.as_mut(), now }
+    }
+
     /// Hands what arrived to the core, past the tap.
     fn take(&mut self, input: Input<'_>) {
         if let Some(tap) = &mut self.tap {
@@ -342,12 +351,7 @@ impl Endpoint {
             0 => self.backlog = true,
             1 | 2 => self.accept(now),
             _ => {
-                let mut inlet = Inlet {
-                    sip: &mut self.sip,
-                    shield: self.shield.as_deref_mut(),
-                    tap: self.tap.as_mut(),
-                    now,
-                };
+                let mut inlet = Inlet::new(&mut self.sip, &mut self.shield, &mut self.tap, now);
                 let received = &mut |path, piece: Piece<'_>| inlet.take_piece(path, piece);
                 let reading = &mut Reading { origins: &self.origins, received, now };
                 self.streams.handle_ready(ready, &mut self.buffer, reading);
@@ -363,8 +367,7 @@ impl Endpoint {
         if self.listeners().any(Listener::is_waiting) {
             self.accept(now);
         }
-        let mut inlet =
-            Inlet { sip: &mut self.sip, shield: self.shield.as_deref_mut(), tap: self.tap.as_mut(), now };
+        let mut inlet = Inlet::new(&mut self.sip, &mut self.shield, &mut self.tap, now);
         let received = &mut |path, piece: Piece<'_>| inlet.take_piece(path, piece);
         let reading = &mut Reading { origins: &self.origins, received, now };
         self.streams.read_on(&mut self.buffer, reading);
@@ -379,8 +382,7 @@ impl Endpoint {
         }
         stream.set_nonblocking(true)?;
         let path = Path::new(Transport::Ws, self.routes.local(remote, Transport::Ws)?, remote);
-        let mut inlet =
-            Inlet { sip: &mut self.sip, shield: self.shield.as_deref_mut(), tap: self.tap.as_mut(), now };
+        let mut inlet = Inlet::new(&mut self.sip, &mut self.shield, &mut self.tap, now);
         let received = &mut |path, piece: Piece<'_>| inlet.take_piece(path, piece);
         let reading = &mut Reading { origins: &self.origins, received, now };
         let adopted = self.streams.adopt_web(TcpStream::from_std(stream), path, &early, reading);
@@ -397,12 +399,7 @@ impl Endpoint {
                     let path = Path::new(Transport::Udp, local, remote);
                     let bytes = self.buffer.get(..n).unwrap_or_default();
                     if admits(bytes) {
-                        let mut inlet = Inlet {
-                            sip: &mut self.sip,
-                            shield: self.shield.as_deref_mut(),
-                            tap: self.tap.as_mut(),
-                            now,
-                        };
+                        let mut inlet = Inlet::new(&mut self.sip, &mut self.shield, &mut self.tap, now);
                         inlet.take_message(path, bytes, Input::Datagram { path, bytes });
                     }
                 }
@@ -498,10 +495,7 @@ impl Endpoint {
                 Heard::Closed(path) => Input::Closed { path: *path },
                 Heard::Failed(path, reason) => Input::SendFailed { path: *path, reason },
             };
-            if let Some(tap) = &mut self.tap {
-                tap.input(&input, now);
-            }
-            self.sip.handle_input(input, now);
+            Inlet::new(&mut self.sip, &mut self.shield, &mut self.tap, now).take(input);
             if let Heard::Closed(path) = heard {
                 self.closed.push_back(path);
             }

@@ -294,11 +294,6 @@ impl Directory {
         self.read().numbers.get(&(account, id)).cloned()
     }
 
-    /// A number (E.164) in all accounts that have it, by account.
-    pub fn numbers_anywhere(&self, number: &str) -> Vec<Arc<NumberRow>> {
-        self.read().e164.all(number).to_vec()
-    }
-
     /// Up to `limit` numbers of an account, newest first, behind `after`.
     pub fn numbers(&self, account: i64, after: Option<i64>, limit: usize) -> Vec<Arc<NumberRow>> {
         let tables = self.read();

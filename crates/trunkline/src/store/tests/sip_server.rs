@@ -211,7 +211,8 @@ pub(super) async fn groups_and_numbers(url: &str) {
     let all = vec![rings.clone(), asked.clone(), forwards.clone(), hook, message.clone()];
     let row = store.create_number(number("+15551234567", all)).await.unwrap();
     assert_eq!(row.id, 2);
-    let both: Vec<i64> = directory.numbers_anywhere("+15551234567").iter().map(|row| row.account).collect();
+    let has = |account: &i64| directory.number(*account, "+15551234567").is_some();
+    let both: Vec<i64> = (0..10).filter(has).collect();
     assert_eq!(both, [1, 2], "each account has its own");
     assert_eq!(start(url).await.directory().number(2, "+15551234567"), Some(row.clone()));
 
