@@ -41,6 +41,8 @@ pub use tls::Trust;
 use crate::insight::Tap;
 use crate::switch::Target;
 
+/// Ports that are tried where the system chooses.
+const PORTS: u32 = 16;
 /// Datagrams read before outputs are looked at, so that a flood cannot starve the timers.
 const BATCH: usize = 128;
 /// Bytes of datagrams that may wait in the kernel, either way; it takes them as a wish.
@@ -180,15 +182,15 @@ impl Endpoint {
         registry: Registry,
         first_token: usize,
     ) -> io::Result<Self> {
-        let mut udp = UdpSocket::bind(listen.address)?;
+        let (mut udp, tcp) = bind(&listen)?;
         // What the kernel does not grant only makes bursts more likely to be lost; retransmission covers that.
         let _ = sockopt::set_socket_recv_buffer_size(&udp, SOCKET_BUFFER);
         let _ = sockopt::set_socket_send_buffer_size(&udp, SOCKET_BUFFER);
         let bound = udp.local_addr()?;
         registry.register(&mut udp, Token(first_token), Interest::READABLE)?;
-        let tcp = match listen.tcp {
-            true => Some(Listener::new(TcpListener::bind(bound)?, &registry, Token(first_token + 1))?),
-            false => None,
+        let tcp = match tcp {
+            Some(tcp) => Some(Listener::new(tcp, &registry, Token(first_token + 1))?),
+            None => None,
         };
         let tls = match doors.tls {
             Some((socket, certificates)) => {
@@ -499,6 +501,24 @@ impl Endpoint {
             if let Heard::Closed(path) = heard {
                 self.closed.push_back(path);
             }
+        }
+    }
+}
+
+/// UDP and TCP at one port. Where the system chooses it, what it gave for UDP may be taken for TCP: then another is asked
+/// for.
+fn bind(listen: &Listen) -> io::Result<(UdpSocket, Option<TcpListener>)> {
+    let mut tries = if listen.address.port() == 0 { PORTS } else { 1 };
+    loop {
+        tries -= 1;
+        let udp = UdpSocket::bind(listen.address)?;
+        if !listen.tcp {
+            return Ok((udp, None));
+        }
+        match TcpListener::bind(udp.local_addr()?) {
+            Ok(tcp) => return Ok((udp, Some(tcp))),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            Err(error) => return Err(error),
         }
     }
 }
