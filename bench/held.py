@@ -13,7 +13,7 @@ target_dir = os.environ.get("CARGO_TARGET_DIR", os.path.join(os.path.dirname(__f
 work = os.path.join(os.path.abspath(target_dir), "bench")
 binary = os.path.join(os.path.abspath(target_dir), "release", "trunkline")
 os.chdir(work)
-target = json.load(open("targets/trunkline.json"))
+target = json.load(open("targets/originate.json"))
 target["env"]["R"] = run = target["env"]["R"] + "-held"
 plug = importlib.util.spec_from_file_location("plug", "plugins/trunkline.py")
 plugin = importlib.util.module_from_spec(plug)
