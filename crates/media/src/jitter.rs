@@ -327,9 +327,14 @@ impl Playout {
         made
     }
 
-    /// Makes up for at least so many samples; how many it became.
+    /// Makes up for at least so many samples; how many it became. Before anything was heard that is silence.
     fn make_up(&mut self, samples: usize) -> usize {
         let from = self.sound.len();
+        if !self.has_sound {
+            self.sound.resize(from + samples, 0);
+            self.add_noise(from);
+            return samples;
+        }
         let cover = match self.cover {
             Some(cover) => cover,
             None => {
@@ -346,7 +351,7 @@ impl Playout {
             }
         };
         let Cover { fade, by_opus, made } = cover;
-        let is_over = !self.has_sound || made >= fade.len();
+        let is_over = made >= fade.len();
         let samples = if by_opus && !is_over { Decoder::opus_steps(samples) } else { samples };
         self.sound.resize(from + samples, 0);
         let room = self.sound.get_mut(from..).unwrap_or_default();
@@ -358,13 +363,16 @@ impl Playout {
             }
             (false, false) => self.repeater.make(made, room, fade),
         }
-        if self.is_paused {
-            self.noise.add(room);
-        }
-        if self.has_sound {
-            self.cover = Some(Cover { made: made.saturating_add(samples), ..cover });
-        }
+        self.add_noise(from);
+        self.cover = Some(Cover { made: made.saturating_add(samples), ..cover });
         samples
+    }
+
+    /// What is heard while they pause.
+    fn add_noise(&mut self, from: usize) {
+        if self.is_paused {
+            self.noise.add(self.sound.get_mut(from..).unwrap_or_default());
+        }
     }
 
     /// Lets what was made up go over into the real sound that begins at `from`.

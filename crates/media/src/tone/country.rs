@@ -1,5 +1,7 @@
 //! Call progress tones by country (ITU-T E.180 supplement 2).
 
+use std::sync::{LazyLock, OnceLock};
+
 use crate::{Clip, SAMPLE_RATE, tone};
 
 /// A call progress tone.
@@ -397,22 +399,34 @@ const TABLE: &[(&[&str], Tones)] = &[
     (&["NL", "NO", "RO", "BG", "HR", "SI", "RS", "EE", "LV", "LT", "IS"], GENERAL),
 ];
 
-/// A country's tone, one round of its cadence: play it again for as long as it is to sound.
+/// Each tone once it was asked for: the table's, and the general ones behind them.
+static MADE: LazyLock<Vec<[OnceLock<Clip>; 4]>> =
+    LazyLock::new(|| std::iter::repeat_with(Default::default).take(TABLE.len() + 1).collect());
+
+/// A country's tone, one round of its cadence: play it again for as long as it is to sound. Made once, then shared.
 ///
 /// `country` is an ISO 3166 code in either case; one that is not in the table gets what the ITU recommends, 425 Hz.
 /// A tone without a cadence is 5 s long.
 pub fn tones(country: &str, tone: Tone) -> Clip {
     let is_country = |codes: &[&str]| codes.iter().any(|code| code.eq_ignore_ascii_case(country));
-    let found = TABLE.iter().find(|(codes, _)| is_country(codes)).map_or(&GENERAL, |(_, tones)| tones);
-    let [ringback, busy, dial, congestion] = found;
-    let cadence = match tone {
-        Tone::Ringback => ringback,
-        Tone::Busy => busy,
-        Tone::Dial => dial,
-        Tone::Congestion => congestion,
+    let row = TABLE.iter().position(|(codes, _)| is_country(codes)).unwrap_or(TABLE.len());
+    let make = || {
+        let [ringback, busy, dial, congestion] = TABLE.get(row).map_or(&GENERAL, |(_, tones)| tones);
+        sound(match tone {
+            Tone::Ringback => ringback,
+            Tone::Busy => busy,
+            Tone::Dial => dial,
+            Tone::Congestion => congestion,
+        })
     };
+    let made = MADE.get(row).and_then(|tones| tones.get(tone as usize));
+    made.map_or_else(make, |made| made.get_or_init(make).clone())
+}
+
+/// One round of a cadence.
+fn sound(cadence: &[Step]) -> Clip {
     let mut samples = Vec::new();
-    for (frequencies, ms) in *cadence {
+    for (frequencies, ms) in cadence {
         match frequencies {
             [] => samples.resize(samples.len() + (*ms as usize * SAMPLE_RATE as usize) / 1000, 0),
             _ => {
