@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two rules of the source tree that no other tool checks.
+# Three rules of the source tree that no other tool checks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -22,4 +22,10 @@ for crate in sip media call; do
         failed=1
     fi
 done
+
+# 3. No mark of a merge that was not finished.
+if git grep -nE '^(<<<<<<<|>>>>>>>) '; then
+    echo "a merge left its marks"
+    failed=1
+fi
 exit $failed

@@ -17,13 +17,13 @@ use self::receive::Receiver;
 use self::report::Reports;
 use self::segment::{Reel, Segment};
 pub use self::segment::{Rules, Why};
-use self::send::{Content, Item, Sender};
+use self::send::{Content, Item, Sender, Unqueued};
 use self::tape::Tape;
 use crate::dtmf::{self, By, Dialling, DtmfError};
 use crate::sdp::{Direction, Dtmf, Negotiated};
 use crate::srtp::{self, Crypto, Srtp};
 use crate::stats::mos;
-use crate::{Clip, Codec, FRAME, Stats, rtp};
+use crate::{Clip, Codec, Stats, rtp};
 
 /// How a leg's media starts.
 #[derive(Clone, Debug)]
@@ -380,9 +380,9 @@ impl Session {
         self.receiver.tick(is_heard, now, &mut self.events);
         self.hear_segment();
         let len = if self.may_send() {
-            let live = self.unqueued();
+            let unqueued = self.unqueued();
             let (room, _) = out.split_last_chunk_mut::<{ srtp::OVERHEAD }>()?;
-            self.sender.tick(live.as_ref(), room, &mut self.events)
+            self.sender.tick(unqueued, room, &mut self.events)
         } else {
             self.sender.skip();
             None
@@ -402,10 +402,11 @@ impl Session {
     }
 
     /// What is sent while nothing is queued: the beep, what is fed, what is heard.
-    fn unqueued(&mut self) -> Option<[i16; FRAME]> {
-        let fed = self.live.as_mut().map(|live| live.take());
+    fn unqueued(&mut self) -> Unqueued {
+        let fed = self.live.as_mut().map(|live| live.take().map_or(Unqueued::Nothing, Unqueued::Frame));
         let beep = self.segment.as_mut().filter(|_| self.sender.is_idle()).and_then(Segment::beep);
-        beep.or(fed).or_else(|| self.echoes.then(|| *self.receiver.heard()))
+        let echo = self.echoes.then(|| Unqueued::Frame(*self.receiver.heard()));
+        beep.map(Unqueued::Frame).or(fed).or(echo).unwrap_or(Unqueued::Silence)
     }
 
     fn hear_segment(&mut self) {

@@ -78,6 +78,8 @@ fn second(session: &mut Session, now: &mut Instant, lose: u32) {
     let mut out = [0; 1500];
     for n in 1..=50 {
         *now += FRAME_TIME;
+        // What joined calls say; another one does not take it.
+        session.feed(&[700; 160]);
         let send = session.tick(*now, &mut out).expect("a packet");
         if lose == 0 || n % lose != 0 {
             session.handle_rtp(&out[..send.len], REMOTE, *now);
@@ -117,10 +119,8 @@ fn encryption_tones_and_joined_calls_allocate_nothing_per_packet() {
         let mut now = Instant::now();
         let mut session = Session::new(Setup { negotiated, ..setup(Codec::Pcmu, true) }, now);
         session.live(true);
-        let voice = Clip::tone(440.0, 20, 0.5);
         for n in 0..20 {
             let before = ALLOCATIONS.get();
-            session.feed(voice.samples());
             second(&mut session, &mut now, 0);
             assert!(n == 0 || ALLOCATIONS.get() == before, "{suite:?} in second {n}");
         }

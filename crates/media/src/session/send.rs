@@ -33,6 +33,17 @@ pub(super) enum Content {
     Digits(Dialling),
 }
 
+/// What is sent while nothing is queued.
+pub(super) enum Unqueued {
+    Frame([i16; FRAME]),
+    Silence,
+    /// Nobody is there to be heard: a frame now and then, for firewalls and for those who wait for packets.
+    Nothing,
+}
+
+/// Of so many frames one is sent while there is nothing to send: one a second.
+const KEEP_ALIVE: u8 = 50;
+
 /// The sending half of a session.
 pub(super) struct Sender {
     ssrc: u32,
@@ -57,6 +68,8 @@ pub(super) struct Sender {
     /// The last frame.
     sent: [i16; FRAME],
     relay: Option<Relay>,
+    /// Frames without anything to send.
+    rested: u8,
 }
 
 /// How packets of another session become ours, as they are.
@@ -103,6 +116,7 @@ impl Sender {
             octets: 0,
             sent: [0; FRAME],
             relay: None,
+            rested: 0,
         };
         sender.agree(&setup.negotiated);
         sender
@@ -151,11 +165,11 @@ impl Sender {
         events.extend(self.queue.drain(..).map(|item| Event::Played { id: item.id, whole: false }));
     }
 
-    /// One frame; the packet it completes, if any (of 10 ms it is two: [`Sender::full`] has the other). `echo` is sent
-    /// when nothing is queued.
+    /// One frame; the packet it completes, if any (of 10 ms it is two: [`Sender::full`] has the other). `unqueued` is
+    /// sent when nothing is queued.
     pub(super) fn tick(
         &mut self,
-        echo: Option<&[i16; FRAME]>,
+        unqueued: Unqueued,
         out: &mut [u8],
         events: &mut VecDeque<Event>,
     ) -> Option<usize> {
@@ -172,15 +186,32 @@ impl Sender {
                 return len;
             }
             Some(Step::Silence) => {}
-            None => match echo.filter(|_| self.queue.is_empty()) {
-                Some(heard) => self.sent = *heard,
-                None => self.fill(events),
+            None => match unqueued {
+                _ if !self.queue.is_empty() => self.fill(events),
+                Unqueued::Frame(frame) => self.sent = frame,
+                Unqueued::Silence => {}
+                Unqueued::Nothing if self.rests() => {
+                    self.skip();
+                    return None;
+                }
+                Unqueued::Nothing => {}
             },
         }
         self.waiting.iter_mut().skip(self.filled).zip(self.sent).for_each(|(to, from)| *to = from);
         self.filled = (self.filled + FRAME).min(MAX_WAITING);
         self.pass();
         self.full(out)
+    }
+
+    /// Whether this frame is one of those that are not sent where there is nothing to send; a packet that has begun is
+    /// filled.
+    fn rests(&mut self) -> bool {
+        if self.filled > 0 {
+            return false;
+        }
+        let is_sent = self.rested == 0;
+        self.rested = (self.rested + 1) % KEEP_ALIVE;
+        !is_sent
     }
 
     /// Whether another session's packets are being sent; what is queued goes before them.
