@@ -34,6 +34,10 @@ pub(super) enum Content {
 }
 
 /// What is sent while nothing is queued.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, on the stack: a box would be an allocation a frame"
+)]
 pub(super) enum Unqueued {
     Frame([i16; FRAME]),
     Silence,

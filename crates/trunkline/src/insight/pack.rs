@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::deflate::core::{
+    CompressorOxide, TDEFLFlush, compress_to_output, create_comp_flags_from_zip_params,
+};
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use super::{Leg, Message, Reel, Sound};
 use crate::id::Id;
 
 /// How hard to press, 0 to 10: SIP repeats itself so much that more brings little.
-const LEVEL: u8 = 1;
+const LEVEL: i32 = 1;
 /// The most that is unpacked, in bytes: more legs than a call may have, each as large as it may be.
 const MOST: usize = 4 * 1024 * 1024;
 
@@ -37,15 +39,31 @@ struct PackedLeg {
 #[derive(Serialize, Deserialize)]
 struct PackedMessage(i64, usize, bool, u32, Vec<i64>, usize, String);
 
-/// Packs all but the names of call and account, which stand beside it.
-pub(super) fn pack(reel: &Reel) -> String {
-    let packed = Packed { legs: reel.legs.iter().map(pack_leg).collect(), sound: reel.sound.clone() };
-    // Maps with keys of text and plain values are always JSON.
-    let json = serde_json::to_vec(&packed).unwrap_or_default();
-    BASE64.encode(compress_to_vec(&json, LEVEL))
+/// What deflates; made once, for its tables are large.
+pub(super) struct Packer(Box<CompressorOxide>);
+
+impl Packer {
+    pub(super) fn new() -> Self {
+        // Raw deflate, without a header.
+        Self(Box::new(CompressorOxide::new(create_comp_flags_from_zip_params(LEVEL, 0, 0))))
+    }
+
+    /// Packs all but the names of call and account, which stand beside it.
+    pub(super) fn pack(&mut self, reel: &Reel) -> String {
+        let packed = Packed { legs: reel.legs.iter().map(pack_leg).collect(), sound: reel.sound.clone() };
+        // Maps with keys of text and plain values are always JSON.
+        let json = serde_json::to_vec(&packed).unwrap_or_default();
+        let mut deflated = Vec::with_capacity(json.len() / 4);
+        self.0.reset();
+        compress_to_output(&mut self.0, &json, TDEFLFlush::Finish, |piece| {
+            deflated.extend_from_slice(piece);
+            true
+        });
+        BASE64.encode(deflated)
+    }
 }
 
-/// What [`pack`] made; `None` where it is anything else.
+/// What a [`Packer`] made; `None` where it is anything else.
 pub(super) fn unpack(call: Id, account: i64, text: &str) -> Option<Reel> {
     let deflated = BASE64.decode(text).ok()?;
     let json = decompress_to_vec_with_limit(&deflated, MOST).ok()?;
@@ -62,7 +80,10 @@ fn pack_leg(leg: &Leg) -> PackedLeg {
             ways.push(way);
             ways.len() - 1
         });
-        let text = message.bytes.iter().copied().map(char::from).collect();
+        let text = match std::str::from_utf8(&message.bytes) {
+            Ok(ascii) if ascii.is_ascii() => ascii.to_owned(),
+            _ => message.bytes.iter().copied().map(char::from).collect(),
+        };
         let again = message.again.clone();
         PackedMessage(message.at, at, message.sent, message.repeats, again, message.length, text)
     };
@@ -91,6 +112,8 @@ fn unpack_leg(leg: PackedLeg) -> Option<Leg> {
 
 #[cfg(test)]
 mod tests {
+    use miniz_oxide::deflate::compress_to_vec;
+
     use super::super::testing::Script;
     use super::*;
 
@@ -103,8 +126,10 @@ mod tests {
             vec![Sound { leg: "first".into(), sent: 412, source: Some("a".into()), ..Sound::default() }];
         let call = Id::from_bytes([7; 12]);
         let reel = Reel { call, account: 3, legs: vec![leg.clone(), leg], sound };
-        let text = pack(&reel);
-        assert_eq!(unpack(call, 3, &text), Some(reel));
+        let mut packer = Packer::new();
+        for _ in 0..3 {
+            assert_eq!(unpack(call, 3, &packer.pack(&reel)).as_ref(), Some(&reel));
+        }
     }
 
     #[test]
@@ -112,7 +137,7 @@ mod tests {
         let leg = Script::answered().leg("first", "acme");
         let plain: usize = leg.messages.iter().map(|message| message.bytes.len()).sum();
         let reel = Reel { call: Id::NIL, account: 0, legs: vec![leg], sound: Vec::new() };
-        let text = pack(&reel);
+        let text = Packer::new().pack(&reel);
         assert!(text.len() * 3 < plain, "{} of {plain}", text.len());
     }
 

@@ -291,7 +291,7 @@ impl<'a> Group<'a> {
         };
         let rows: Vec<_> = self.events.iter().zip(newest + 1..).map(row).collect();
         let before = "INSERT INTO events (call_id, sequence, account, at, kind, detail, ordinal) VALUES";
-        rows::run(connection, before, &rows, "ON CONFLICT (call_id, sequence) DO NOTHING").await?;
+        rows::run_repeatable(connection, before, rows, "ON CONFLICT (call_id, sequence) DO NOTHING").await?;
         Ok(())
     }
 

@@ -43,6 +43,6 @@ pub(super) async fn insert(connection: &mut AnyConnection, insights: &[&Insight]
     };
     let rows: Vec<_> = insights.iter().map(row).collect();
     let before = "INSERT INTO insights (call_id, account, created_at, data) VALUES";
-    rows::run(connection, before, &rows, "ON CONFLICT (call_id) DO NOTHING").await?;
+    rows::run_repeatable(connection, before, rows, "ON CONFLICT (call_id) DO NOTHING").await?;
     Ok(())
 }

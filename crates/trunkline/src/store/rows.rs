@@ -96,9 +96,11 @@ pub(super) async fn run_repeatable(
     mut rows: Vec<Vec<Cell>>,
     after: &str,
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
-    let size = SIZES.into_iter().filter(|size| *size >= rows.len()).min();
-    if let (Some(size), Some(last)) = (size, rows.last().cloned()) {
-        rows.resize(size, last);
+    let [most, ..] = SIZES;
+    let rest = rows.len() % most;
+    let size = SIZES.into_iter().filter(|size| *size >= rest).min();
+    if let (Some(size), Some(last), 1..) = (size, rows.last().cloned(), rest) {
+        rows.resize(rows.len() - rest + size, last);
     }
     run(connection, before, &rows, after).await
 }

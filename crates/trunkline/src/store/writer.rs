@@ -29,8 +29,11 @@ const KEPT_FREE: usize = QUEUE / 4;
 /// Writes in one transaction.
 const BATCH: usize = 512;
 
-/// From the start of one transaction to that of the next: what comes in the meantime shares it.
+/// From the start of one transaction to that of the next, at least: what comes in the meantime shares it.
 const EVERY: Duration = Duration::from_millis(5);
+
+/// The same while nobody waits for a commit: what calls leave behind may take a moment, and costs less in company.
+const EVERY_UNAWAITED: Duration = Duration::from_millis(25);
 
 /// Waits between attempts while the database does not answer.
 const RETRY: [Duration; 4] = [
@@ -188,6 +191,15 @@ impl Job {
         }
     }
 
+    /// Whether somebody waits until it is committed.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Job::Create { done, .. } => done.is_some(),
+            Job::Claim { .. } | Job::Outcome { .. } | Job::Flush(_) => true,
+            _ => false,
+        }
+    }
+
     /// About how many bytes a new call has.
     fn size(&self) -> usize {
         let Job::Create { row, .. } = self else { return 0 };
@@ -290,7 +302,7 @@ pub(super) fn start(mut writer: Writer) -> mpsc::Sender<Job> {
     let (queue, mut jobs) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut free = Instant::now();
+        let mut last = Instant::now();
         loop {
             let taken = jobs.recv_many(&mut batch, BATCH);
             let taken = match writer.health.is_failing() {
@@ -301,15 +313,22 @@ pub(super) fn start(mut writer: Writer) -> mpsc::Sender<Job> {
                 return;
             }
             // The first after a pause waits for nobody; under load many share what a transaction costs.
-            if batch.len() < BATCH {
-                tokio::time::sleep_until(free).await;
+            loop {
+                while batch.len() < BATCH
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    batch.push(job);
+                }
+                let is_awaited = batch.iter().any(Job::is_awaited);
+                let due = last + if is_awaited { EVERY } else { EVERY_UNAWAITED };
+                let now = Instant::now();
+                if batch.len() == BATCH || due <= now {
+                    break;
+                }
+                // Looked at again soon: somebody who waits may have come.
+                tokio::time::sleep_until(due.min(now + EVERY)).await;
             }
-            while batch.len() < BATCH
-                && let Ok(job) = jobs.try_recv()
-            {
-                batch.push(job);
-            }
-            free = Instant::now() + EVERY;
+            last = Instant::now();
             writer.settle(std::mem::take(&mut batch)).await;
             if writer.health.is_failing() {
                 writer.probe().await;
