@@ -158,6 +158,10 @@ impl Noise {
         self.peak = (rms * f32::sqrt(3.0)) as i32;
     }
 
+    pub(crate) fn is_audible(&self) -> bool {
+        self.peak > 0
+    }
+
     /// Adds noise to what is there.
     pub(crate) fn add(&mut self, out: &mut [i16]) {
         if self.peak == 0 {

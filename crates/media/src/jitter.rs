@@ -164,6 +164,11 @@ impl Playout {
         self.noise.set(level);
     }
 
+    /// Whether comfort noise is heard while they pause.
+    pub(crate) fn has_noise(&self) -> bool {
+        self.is_paused && self.noise.is_audible()
+    }
+
     /// Takes a packet.
     pub(crate) fn insert(&mut self, packet: Arrived, payload: &[u8]) -> Placed {
         let Arrived { codec, sequence, timestamp, talkspurt } = packet;

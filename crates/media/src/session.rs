@@ -342,8 +342,12 @@ impl Session {
     }
 
     /// Whether [`Session::heard`] holds what came, to be fed to the session joined with this one; not while packets are
-    /// handed over as they are.
-    pub fn is_playing_out(&self) -> bool {
+    /// handed over as they are, and while none come.
+    pub fn is_speaking(&self, now: Instant) -> bool {
+        self.is_playing_out() && !self.receiver.is_quiet(now)
+    }
+
+    fn is_playing_out(&self) -> bool {
         !self.receiver.hands_over()
     }
 

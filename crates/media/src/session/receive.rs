@@ -15,6 +15,9 @@ use crate::{Codec, FRAME, Stats, rtp};
 /// The level of comfort noise that is none, in -dBov.
 const SILENCE: u8 = 127;
 
+/// After so long without a packet they say nothing.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// The receiving half of a session.
 pub(super) struct Receiver {
     latch: Latch,
@@ -88,6 +91,12 @@ impl Receiver {
     /// Whether the sound that comes is handed over.
     pub(super) fn hands_over(&self) -> bool {
         self.hands_over
+    }
+
+    /// Whether nothing comes, and no noise of theirs is to be heard meanwhile.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        let is_there = |at: Instant| now.saturating_duration_since(at) < QUIET;
+        !self.last_heard.is_some_and(is_there) && !self.playout.has_noise()
     }
 
     /// Goes on as newly agreed: who sends is found out again.

@@ -485,7 +485,7 @@ impl Loop {
                 if let Some(ear) = leg.ear.as_deref_mut() {
                     ear.listen(session.heard());
                 }
-                if leg.peer.is_some() && session.is_playing_out() {
+                if leg.peer.is_some() && session.is_speaking(now) {
                     heard.extend_from_slice(session.heard());
                 }
             }

@@ -152,7 +152,7 @@ impl Bridge {
                     // What the near one sends by itself goes to its own far end.
                     assert!(far.handle_rtp(&out[..send.len], address(HERE), self.now).is_none());
                 }
-                if near.is_playing_out() {
+                if near.is_speaking(self.now) {
                     other_near.feed(near.heard());
                 }
                 let heard = &mut self.heard[usize::from(!from_left)];
