@@ -13,7 +13,7 @@ use call::{
 };
 use serde_json::json;
 
-pub(crate) use self::render::Renderer;
+pub(crate) use self::render::{Hears, Renderer};
 use crate::app::App;
 use crate::config::{self, Config};
 use crate::flow::{self, Step};
@@ -93,7 +93,8 @@ pub async fn originate(app: &Arc<App>, order: Order) -> Result<Ordered, Refused>
     let quota = Quota { calls: account.max_calls, per_second: account.calls_per_second };
     let slot = app.switch.admit(account.id, &quota)?;
     let caller = Shows { number: from.clone(), ..Shows::default() };
-    let mut renderer = Renderer::new(app, &account, &trunks, caller, order.trunk.as_deref(), &order.to);
+    let mut renderer =
+        Renderer::new(app, &account, &trunks, caller, order.trunk.as_deref(), Hears::Of(&order.to));
     let verbs = renderer.steps(&order.flow).await?;
     let Renderer { clips, routes, shown, .. } = renderer;
 

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::callers::{self, Caller, own_number};
 use crate::flow::{self, Step};
 use crate::id::Id;
-use crate::originate::{Renderer, Shows, longest};
+use crate::originate::{Hears, Renderer, Shows, longest};
 use crate::refused::Refused;
 use crate::store::{Account, CallEvent, CallRow, MayCall, Target, TrunkRow, UserRow};
 use crate::switch::Place;
@@ -138,7 +138,11 @@ async fn receive(app: &App, arrival: &Arrival) -> Result<Place, Refused> {
         return Err(Refused::missing("number_not_routed", "This number leads nowhere: it has no route."));
     }
     let trunks = app.store.trunks(account.id);
-    let mut renderer = Renderer::new(app, &account, &trunks, shows(arrival), None, &arrival.to);
+    let hears = match &arrival.caller {
+        Caller::Trunk(_, number) => number.country().map_or(Hears::Of(&arrival.to), Hears::In),
+        Caller::User(_) => Hears::Of(&arrival.to),
+    };
+    let mut renderer = Renderer::new(app, &account, &trunks, shows(arrival), None, hears);
     let mut verbs = Vec::new();
     for target in &targets {
         let found = verbs_of(app, &account, arrival, &mut renderer, target).await?;

@@ -27,6 +27,15 @@ impl Shown {
     }
 }
 
+/// Whose ringing tone is heard by whoever waits.
+#[derive(Clone, Copy)]
+pub(crate) enum Hears<'a> {
+    /// That of the country of this number; of any other address's, the account's own.
+    Of(&'a str),
+    /// That of a country.
+    In(&'a str),
+}
+
 /// Makes flows ready; what it gathers is handed to the switch with the verbs.
 pub(crate) struct Renderer<'a> {
     app: &'a App,
@@ -34,7 +43,7 @@ pub(crate) struct Renderer<'a> {
     trunks: &'a [TrunkRow],
     caller: Shows,
     trunk: Option<&'a str>,
-    hears: &'a str,
+    hears: Hears<'a>,
     pub(crate) clips: Vec<Clip>,
     /// How to reach the attempts of each second leg.
     pub(crate) routes: Vec<Vec<switch::Dial>>,
@@ -43,15 +52,14 @@ pub(crate) struct Renderer<'a> {
 }
 
 impl<'a> Renderer<'a> {
-    /// Second legs show `caller` and go over `trunk` unless they say otherwise; whoever waits for them is in the country
-    /// of the number `hears`.
+    /// Second legs show `caller` and go over `trunk` unless they say otherwise.
     pub(crate) fn new(
         app: &'a App,
         account: &'a Account,
         trunks: &'a [TrunkRow],
         caller: Shows,
         trunk: Option<&'a str>,
-        hears: &'a str,
+        hears: Hears<'a>,
     ) -> Self {
         let (clips, routes, shown) = (Vec::new(), Vec::new(), Shown::default());
         Self { app, account, trunks, caller, trunk, hears, clips, routes, shown, ringback: None }
@@ -154,11 +162,14 @@ impl Renderer<'_> {
     }
 }
 
-/// One turn of the ringing tone of the country that `hears` is called in; of a SIP address's, that of `region`.
-fn ringback(hears: &str, region: Option<String>) -> Clip {
-    let country = match Destination::parse(hears, |_| false) {
-        Ok(Destination::Pstn(number)) => number.region(region.as_deref()),
-        _ => region,
+/// One turn of the ringing tone; `region` is the account's own country.
+fn ringback(hears: Hears<'_>, region: Option<String>) -> Clip {
+    let country = match hears {
+        Hears::In(country) => Some(country.to_owned()),
+        Hears::Of(address) => match Destination::parse(address, |_| false) {
+            Ok(Destination::Pstn(number)) => number.region(region.as_deref()),
+            _ => region,
+        },
     };
     media::tone::tones(country.as_deref().unwrap_or_default(), Tone::Ringback)
 }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::{at_once, called, dial_of};
 use crate::app::App;
 use crate::flow;
-use crate::originate::{Renderer, Shows};
+use crate::originate::{Hears, Renderer, Shows};
 use crate::refused::Refused;
 use crate::store::{Account, Target, UserRow};
 use crate::switch::{Party, Referral, Transfer};
@@ -36,7 +36,7 @@ async fn by_user(app: &App, referral: &Referral) -> Result<Transfer, Refused> {
     let trunks = app.store.trunks(account.id);
     let shows = shows(app, &account, Some(&user), &referral.party);
     let hears = referral.party.address.as_deref().unwrap_or_default();
-    let mut renderer = Renderer::new(app, &account, &trunks, shows, None, hears);
+    let mut renderer = Renderer::new(app, &account, &trunks, shows, None, Hears::Of(hears));
     let mut dial = people(app, &account, &mut renderer, &targets).await?;
     dial.to.clone_from(&referral.to);
     let Renderer { clips, routes, .. } = renderer;
@@ -61,7 +61,7 @@ pub async fn by_account(
     let trunks = app.store.trunks(account.id);
     let shows = shows(app, &account, None, party);
     let hears = party.address.as_deref().unwrap_or_default();
-    let mut renderer = Renderer::new(app, &account, &trunks, shows, None, hears);
+    let mut renderer = Renderer::new(app, &account, &trunks, shows, None, Hears::Of(hears));
     let dial = renderer.dial(to).await?;
     let Renderer { clips, routes, .. } = renderer;
     Ok(Transfer { dial, dials: routes.into_iter().flatten().collect(), clips, by: None })

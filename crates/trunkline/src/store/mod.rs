@@ -54,7 +54,7 @@ pub use groups::{GroupRow, NewGroup, Strategy};
 pub use ha1::Ha1;
 pub use keys::{AuthError, Identity, KeyRow, NewKey, SCOPES};
 pub use legs::SavedLeg;
-pub use numbers::{NewNumber, NumberRow, Target};
+pub use numbers::{Country, NewNumber, NumberRow, Target};
 pub use once::{Created, Once};
 pub use recordings::{OWN, RecordingFilter, RecordingPlace, RecordingRow};
 pub use retention::{Keep, Swept};

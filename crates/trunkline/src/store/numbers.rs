@@ -1,7 +1,8 @@
 //! Numbers: where calls to them go.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use call::Number;
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -119,6 +120,27 @@ pub struct NumberRow {
     pub route: Vec<Target>,
     /// Unix ms.
     pub created_at: i64,
+    /// Where it rings.
+    pub country: Country,
+}
+
+impl NumberRow {
+    /// The ISO 3166 code of the country it is allocated in; `None` where no numbering plan allocates it.
+    pub fn country(&self) -> Option<&str> {
+        let find = || Number::parse(&self.number).ok()?.region(None);
+        self.country.0.get_or_init(find).as_deref()
+    }
+}
+
+/// A number's country, looked up when it is first asked for: that takes longer than all else a call in needs.
+#[derive(Clone, Debug, Default)]
+pub struct Country(OnceLock<Option<String>>);
+
+/// It follows from the number.
+impl PartialEq for Country {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl super::directory::Owned for NumberRow {
@@ -147,6 +169,7 @@ pub(super) fn from_row(row: &AnyRow) -> Result<NumberRow, StoreError> {
         trunk: parsed_or_null(row, "trunk", Id::parse)?,
         route: parsed(row, "route", json)?,
         created_at: row.try_get("created_at")?,
+        country: Country::default(),
     })
 }
 
@@ -209,6 +232,7 @@ impl Store {
             trunk: new.trunk,
             route: new.route,
             created_at: now_ms(),
+            country: Country::default(),
         };
         self.check_number(&row)?;
         {

@@ -7,7 +7,8 @@ use sqlx::{AnyConnection, AnyPool, Row};
 
 use super::trunks::{self, FROM_SETTINGS};
 use super::{
-    MasterKey, NewKey, NewTrunk, NumberRow, OPERATOR, Store, StoreError, Target, TrunkRow, next_id, numbers,
+    Country, MasterKey, NewKey, NewTrunk, NumberRow, OPERATOR, Store, StoreError, Target, TrunkRow, next_id,
+    numbers,
 };
 use crate::config::Provider;
 use crate::flow::Step;
@@ -186,6 +187,7 @@ async fn demo_number(change: &mut AnyConnection) -> Result<NumberRow, StoreError
         trunk: None,
         route: vec![Target::Flow(vec![Step::Say { text, voice: None, language: None }])],
         created_at: now_ms(),
+        country: Country::default(),
     };
     numbers::insert(change, &number).await?;
     Ok(number)
