@@ -30,7 +30,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 const CHUNK: usize = 16_000;
 /// From one wake-up to the next: what comes in the meantime is handled together. Thousands of packets a second would
 /// wake the loop as often, which costs more than the packets do.
-const GATHER: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_micros(250);
 /// Packets read from one socket before the next one has its turn.
 const BURST: usize = 32;
 /// The same of the socket that all browsers share.
