@@ -16,6 +16,7 @@ use crate::endpoint::Limits;
 use crate::insight::Which;
 use crate::secret::Secret;
 use crate::trunk::TrunkSettings;
+use crate::turn;
 
 /// The file read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "trunkline.toml";
@@ -43,6 +44,10 @@ pub struct Config {
     pub tls_key_file: Option<PathBuf>,
     /// Origins of pages that may open a WebSocket; empty: all.
     pub web_origins: Vec<String>,
+    /// STUN and TURN servers that browsers may use.
+    pub turn_urls: Vec<String>,
+    /// What is shared with the TURN servers; credentials are made from it.
+    pub turn_secret: Option<Secret>,
     /// Whether who scans and guesses is shut out.
     pub shield: bool,
     /// Who never is.
@@ -243,6 +248,8 @@ impl Default for Config {
             tls_cert_file: None,
             tls_key_file: None,
             web_origins: Vec::new(),
+            turn_urls: Vec::new(),
+            turn_secret: None,
             shield: true,
             shield_trusted: vec!["127.0.0.1".into(), "::1".into()],
             sip_connections: limits.connections,
@@ -343,6 +350,12 @@ pub enum ConfigError {
         /// The key that is not.
         missing: &'static str,
     },
+    /// A relay without what its credentials are made from.
+    #[error(
+        "turn_urls (TRUNKLINE_TURN_URLS) has a TURN server, but turn_secret (TRUNKLINE_TURN_SECRET) is not set; \
+         it is coturn's static-auth-secret"
+    )]
+    Turn,
     /// The provider's keys do not go together.
     #[error("[provider] {0}")]
     Provider(String),
@@ -389,6 +402,9 @@ impl Config {
             (Some(_), None) => return Err(ConfigError::Certificate { given: cert, missing: key }),
             (None, Some(_)) => return Err(ConfigError::Certificate { given: key, missing: cert }),
             (Some(_), Some(_)) | (None, None) => {}
+        }
+        if config.turn_secret.is_none() && config.turn_urls.iter().any(|url| turn::needs_credentials(url)) {
+            return Err(ConfigError::Turn);
         }
         if let Some(provider) = &config.provider {
             if provider.host.is_empty() {

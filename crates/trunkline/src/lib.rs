@@ -39,6 +39,7 @@ mod threads;
 pub mod time;
 pub mod timers;
 pub mod trunk;
+pub mod turn;
 pub mod upkeep;
 pub mod upload;
 pub mod webhook;

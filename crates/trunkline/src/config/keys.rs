@@ -56,7 +56,7 @@ impl Key {
 
     /// Values that an error must not repeat; a database's address may hold a password.
     fn is_secret(&self) -> bool {
-        ["master_key", "bootstrap_key", "database_url"].contains(&self.name)
+        ["master_key", "bootstrap_key", "database_url", "turn_secret"].contains(&self.name)
             || self.name.ends_with("password")
             || self.name.ends_with("api_key")
     }
@@ -91,6 +91,7 @@ const COUNTRIES: &str = "ISO 3166 codes of countries such as US or GB (* for all
 const REGION: &str = "the ISO 3166 code of one country such as US or GB";
 const PREFIXES: &str = "beginnings of numbers such as +4930, or !+4930 to refuse them (* for all)";
 const ORIGINS: &str = "origins of pages such as https://phone.example.com, without a path";
+const TURN: &str = "addresses such as turn:turn.example.com:3478, turns:… or stun:…";
 const NETWORKS: &str = "addresses and ranges such as 198.51.100.7, 2001:db8::/48";
 const RATE: &str = "a number from 1 to 1000000";
 const TEXT: &str = "text without blanks or control characters";
@@ -124,6 +125,8 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("tls_cert_file", "a PEM file", |c, v| put(&mut c.tls_cert_file, Some(v.into()))),
     Key::new("tls_key_file", "a PEM file", |c, v| put(&mut c.tls_key_file, Some(v.into()))),
     Key::list("web_origins", ORIGINS, |c| &mut c.web_origins, origin),
+    Key::list("turn_urls", TURN, |c| &mut c.turn_urls, turn),
+    Key::new("turn_secret", TEXT, |c, v| word(v).map(|v| c.turn_secret = Some(secret(&v)))),
     Key::new("shield", BOOLEAN, |c, v| boolean(&mut c.shield, v)),
     Key::list("shield_trusted", NETWORKS, |c| &mut c.shield_trusted, network),
     Key::new("sip_connections", "a number from 1 to 1000000", |c, v| {
@@ -425,6 +428,10 @@ fn origin(value: &str) -> Option<String> {
     let (scheme, host) = origin.split_once("://")?;
     let fits = !scheme.is_empty() && !host.is_empty() && !host.contains('/');
     fits.then(|| word(&origin)).flatten()
+}
+
+fn turn(value: &str) -> Option<String> {
+    word(value).filter(|url| crate::turn::is_url(url))
 }
 
 fn network(value: &str) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use axum::Json as Reply;
 use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
@@ -19,12 +20,15 @@ use crate::id::Id;
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::store::{DigestName, MayCall, NewUser, UserRow};
+use crate::time::now_ms;
+use crate::turn;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(get, change, delete))
         .routes(routes!(password))
+        .routes(routes!(ice_servers))
 }
 
 /// A user to be made; every field may be left out.
@@ -360,6 +364,56 @@ async fn delete(
         }
         false => Err(body::unknown(&id, "user_not_found", "user")),
     }
+}
+
+/// What `new RTCPeerConnection({ iceServers })` wants.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "ice_servers": [{
+    "urls": "turn:turn.example.com:3478", "username": "1767225600:alice", "credential": "ZGlnZXN0",
+}], "expires_at": "2026-01-01T00:00:00.000Z" }))]
+struct IceServers {
+    /// Empty where the operator has set none.
+    ice_servers: Vec<IceServer>,
+    /// Until when the credentials can be used.
+    #[schema(format = DateTime)]
+    expires_at: String,
+}
+
+/// An RTCIceServer.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct IceServer {
+    urls: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
+}
+
+/// Get the relays that a user's browser may use
+///
+/// STUN and TURN servers of the setting `turn_urls`, with credentials that hold for a day.
+#[utoipa::path(get, path = "/v1/users/{id}/ice-servers", tag = "users",
+    params(("id" = String, Path, description = "Its id or user name."), Whose),
+    responses((status = OK, description = "The servers.", body = IceServers)))]
+async fn ice_servers(
+    State(api): State<Api>,
+    caller: Caller,
+    Segment(id): Segment,
+    Asked(whose): Asked<Whose>,
+) -> Result<impl IntoResponse, Refused> {
+    let row = find(&api, caller.account(whose.account)?, &id)?;
+    let config = &api.app.config;
+    let (servers, until) =
+        turn::ice_servers(&config.turn_urls, config.turn_secret.as_ref(), &row.username, now_ms());
+    let server = |server: turn::IceServer| {
+        let (username, credential) = server.credentials.unzip();
+        IceServer { urls: server.url, username, credential: credential.map(|it| it.expose().to_owned()) }
+    };
+    let ice_servers = servers.into_iter().map(server).collect();
+    let told = IceServers { ice_servers, expires_at: calls::time(until) };
+    Ok(([(CACHE_CONTROL, "no-store")], Reply(told)))
 }
 
 /// Give a user another password
