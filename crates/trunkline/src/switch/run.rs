@@ -315,6 +315,8 @@ impl Loop {
             main: None,
             keys: VecDeque::new(),
             closed: None,
+            closing: Vec::new(),
+            others: Vec::new(),
             heard: None,
             outcome: None,
             placed,
