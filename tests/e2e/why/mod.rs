@@ -13,6 +13,7 @@ mod carrier;
 mod incoming;
 mod nat;
 mod reach;
+mod restart;
 mod sound;
 
 const PASSWORD: &str = "why-password-0815";
@@ -188,4 +189,37 @@ fn came_in(server: &Server, to: &str) -> String {
 fn trunk_in(server: &mut Server, host: IpAddr, port: u16, source: &str) {
     let settings = json!({ "settings": { "inbound": { "sources": [source] } } });
     trunk(server, "carrier", &host.to_string(), port, settings);
+}
+
+/// Words in quotes that look like the name of a cause.
+fn names(source: &str) -> Vec<&str> {
+    let is_name = |word: &&str| {
+        word.contains('_')
+            && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            && !word.starts_with('_')
+    };
+    source.split('"').filter(is_name).collect()
+}
+
+#[test]
+fn no_explanation_goes_without_a_call() {
+    let told = [
+        include_str!("../../../crates/trunkline/src/insight/why.rs"),
+        include_str!("../../../crates/trunkline/src/insight/why/sound.rs"),
+    ];
+    let calls = [
+        include_str!("carrier.rs"),
+        include_str!("incoming.rs"),
+        include_str!("nat.rs"),
+        include_str!("reach.rs"),
+        include_str!("restart.rs"),
+        include_str!("sound.rs"),
+    ]
+    .concat();
+    let causes = names(include_str!("../../../crates/call/src/cause/reason.rs"));
+    let found: Vec<&str> =
+        told.iter().flat_map(|source| names(source)).filter(|name| !causes.contains(name)).collect();
+    assert!(found.len() > 25, "{found:?}");
+    let missing: Vec<&&str> = found.iter().filter(|name| !calls.contains(&format!("\"{name}\""))).collect();
+    assert!(missing.is_empty(), "nothing provokes {missing:?}");
 }
