@@ -168,7 +168,7 @@ fn what_a_carrier_refuses() {
     );
     // Those that take the only channel, and the first turn.
     let before: Vec<String> = ["narrow", "slow"]
-        .map(|trunk| order(&server, &number(rows.len() - 1), &json!({ "trunk": trunk, "ring_timeout_s": 4 })))
+        .map(|trunk| order(&server, &number(rows.len() - 1), &json!({ "trunk": trunk, "ring_timeout_s": 6 })))
         .into();
     std::thread::scope(|scope| {
         scope.spawn(|| {
