@@ -43,4 +43,5 @@ mod soak;
 mod speech;
 mod trunks;
 mod web;
+mod why;
 mod wrong_input;

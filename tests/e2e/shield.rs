@@ -14,6 +14,17 @@ const PASSWORD: &str = "correct horse battery";
 
 /// One REGISTER of alice's from `source`, sent again each half second; when it was granted.
 fn register(server: SocketAddr, source: &str, limit: Duration) -> Option<Duration> {
+    let (granted, after) = register_with(server, source, PASSWORD, limit)?;
+    granted.then_some(after)
+}
+
+/// The same with some password: whether it was granted, and when that was said; none where nothing was.
+fn register_with(
+    server: SocketAddr,
+    source: &str,
+    password: &str,
+    limit: Duration,
+) -> Option<(bool, Duration)> {
     let socket = UdpSocket::bind((source, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let own = socket.local_addr().unwrap();
@@ -38,14 +49,14 @@ fn register(server: SocketAddr, source: &str, limit: Duration) -> Option<Duratio
     let challenge = first.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: "))?;
     let mut client = Client::new(Credentials {
         username: "alice".into(),
-        password: PASSWORD.into(),
+        password: password.into(),
         realm: None,
         algorithm: Algorithm::Md5,
     });
     assert!(client.challenged([challenge].into_iter()));
     let answer = client.authorize("REGISTER", &format!("sip:{server}"), b"", "c").unwrap();
     let second = ask(2, &format!("Authorization: {answer}\r\n"))?;
-    second.starts_with("SIP/2.0 200 ").then(|| began.elapsed())
+    Some((second.starts_with("SIP/2.0 200 "), began.elapsed()))
 }
 
 #[test]
@@ -82,4 +93,20 @@ fn a_guesser_is_ignored_and_alice_behind_the_same_address_is_not() {
     guesser.wait().unwrap();
     server.request("DELETE", "/v1/sip/shield", crate::http::Body::Empty).expect(204);
     assert!(register(sip, "127.0.0.1", Duration::from_secs(2)).is_some());
+}
+
+#[test]
+fn another_password_opens_what_guessing_at_the_old_one_had_shut() {
+    let server = Server::setup().env("TRUNKLINE_SHIELD_TRUSTED", "192.0.2.1").start();
+    server.post("/v1/users", json!({ "username": "alice", "password": PASSWORD })).expect(201);
+    let limit = Duration::from_millis(700);
+    let guess = |n: usize| register_with(server.sip(), &format!("127.0.1.{n}"), "not the password", limit);
+    // From many places at once, none of which does anything wrong by itself.
+    let guesses = (1..100).take_while(|n| guess(*n).is_some()).count();
+    assert!((10..90).contains(&guesses), "{guesses}");
+    assert!(register(server.sip(), "127.0.2.1", limit).is_none(), "alice in a new place");
+    let password = "staple battery horse";
+    server.post("/v1/users/alice/password", json!({ "password": password })).expect(200);
+    let granted = register_with(server.sip(), "127.0.2.2", password, Duration::from_secs(5));
+    assert!(granted.is_some_and(|(granted, _)| granted), "{granted:?}");
 }

@@ -226,9 +226,13 @@ fn with_detail((state, mut cause): (State, Cause), said: &str) -> (State, Cause)
     (state, cause)
 }
 
-/// Puts what was said elsewhere at the end of our own sentence: one line, at most 100 characters.
+/// What is repeated of what was said elsewhere, in characters: a host's name has up to 253, and what was wrong with it
+/// stands behind it.
+const MOST_SAID: usize = 320;
+
+/// Puts what was said elsewhere at the end of our own sentence, in one line.
 fn append(text: &mut String, said: &str) {
-    let said: String = said.chars().take(100).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let said: String = said.chars().take(MOST_SAID).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let said = said.trim();
     if !said.is_empty() {
         let sentence = text.trim_end_matches('.');

@@ -153,9 +153,6 @@ async fn receive(app: &App, arrival: &Arrival) -> Result<Place, Refused> {
             break;
         }
     }
-    if verbs.is_empty() {
-        verbs.push(Verb::Reject(480));
-    }
     let row = row(arrival, &account, &targets);
     let queued = CallEvent {
         call: arrival.id,

@@ -21,6 +21,7 @@ pub struct Zone {
 impl Zone {
     /// Serves `text`: lines of name, type and data, such as `a.test A 127.0.0.1`,
     /// `_sip._udp.test SRV 10 5 5060 a.test` and `test NAPTR 10 5 SIP+D2U _sip._udp.test`. Records live a minute.
+    /// Questions for names under `silent.test` are not answered, those under `broken.test` with SERVFAIL.
     pub fn start(text: &str) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the name server");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time limit");
@@ -86,6 +87,9 @@ fn answer(request: &[u8], records: &[(String, RData)], asked: &Mutex<Vec<String>
     let wanted = query.name().to_ascii().to_ascii_lowercase();
     let wanted = wanted.trim_end_matches('.');
     asked.lock().expect("nobody panicked").push(format!("{} {wanted}", query.query_type()));
+    if wanted.ends_with("silent.test") {
+        return None;
+    }
     let of_name = || records.iter().filter(|(name, _)| name == wanted);
     let mut response = Message::response(request.metadata.id, OpCode::Query);
     response.metadata.recursion_available = true;
@@ -93,7 +97,9 @@ fn answer(request: &[u8], records: &[(String, RData)], asked: &Mutex<Vec<String>
     for (_, data) in of_name().filter(|(_, data)| data.record_type() == query.query_type()) {
         response.add_answer(Record::from_rdata(query.name().clone(), 60, data.clone()));
     }
-    if response.answers.is_empty() {
+    if wanted.ends_with("broken.test") {
+        response.metadata.response_code = ResponseCode::ServFail;
+    } else if response.answers.is_empty() {
         if of_name().next().is_none() {
             response.metadata.response_code = ResponseCode::NXDomain;
         }

@@ -5,3 +5,4 @@ pub mod dns;
 pub mod kamailio;
 pub mod sipp;
 pub mod tls;
+pub mod wire;

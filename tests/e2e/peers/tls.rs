@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +16,45 @@ use crate::tool::wait_for;
 const SDP: &str = "v=0\r\no=tls 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
                    m=audio 9 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
 
+/// Who signs certificates.
+pub struct Authority {
+    /// Its own certificate.
+    pub file: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one of this name; its certificate goes to `folder`.
+    pub fn new(folder: &std::path::Path, name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let file = folder.join("authority.pem");
+        std::fs::write(&file, params.self_signed(&key).expect("a certificate").pem()).expect("its file");
+        Self { file, issuer: Issuer::new(params, key) }
+    }
+
+    /// A callee that listens with a certificate for `name`, good in these years.
+    pub fn callee(&self, name: &str, years: RangeInclusive<i32>) -> Callee {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(*years.start(), 1, 1);
+        params.not_after = rcgen::date_time_ymd(*years.end(), 12, 31);
+        let config = server_config(&self.issuer, &params);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        let methods = Arc::<Mutex<Vec<String>>>::default();
+        let noted = methods.clone();
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let (config, noted) = (config.clone(), noted.clone());
+                std::thread::spawn(move || serve(stream, config, port, &noted));
+            }
+        });
+        Callee { port, authority: self.file.clone(), methods }
+    }
+}
+
 /// The listening callee.
 pub struct Callee {
     pub port: u16,
@@ -26,25 +66,7 @@ pub struct Callee {
 impl Callee {
     /// Listens with a certificate for `name`; the authority's file goes to `folder`.
     pub fn start(folder: &std::path::Path, name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params.distinguished_name.push(DnType::CommonName, "authority of the test");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let authority = folder.join("authority.pem");
-        std::fs::write(&authority, params.self_signed(&key).expect("a certificate").pem()).expect("its file");
-        let config = server_config(&Issuer::new(params, key), name);
-
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let port = listener.local_addr().expect("its address").port();
-        let methods = Arc::<Mutex<Vec<String>>>::default();
-        let noted = methods.clone();
-        std::thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let (config, noted) = (config.clone(), noted.clone());
-                std::thread::spawn(move || serve(stream, config, port, &noted));
-            }
-        });
-        Self { port, authority, methods }
+        Authority::new(folder, "authority of the test").callee(name, 2000..=2999)
     }
 
     /// Waits until it was asked for `method`.
@@ -56,8 +78,7 @@ impl Callee {
     }
 }
 
-fn server_config(issuer: &Issuer<'_, KeyPair>, name: &str) -> Arc<ServerConfig> {
-    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+fn server_config(issuer: &Issuer<'_, KeyPair>, params: &CertificateParams) -> Arc<ServerConfig> {
     let key = KeyPair::generate().expect("a key");
     let certificate = params.signed_by(&key, issuer).expect("a certificate");
     let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());

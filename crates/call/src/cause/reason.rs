@@ -251,5 +251,9 @@ pub(crate) const TRUNK_FULL: Reason = reason(
 );
 pub(crate) const TRANSFERRED: Reason =
     reason("transferred", Some(16), "The other side was transferred to somebody else.", None);
-pub(crate) const UNANSWERED: Reason =
-    reason("unanswered", Some(19), "The flow came to its end without answering the call.", None);
+pub(crate) const UNANSWERED: Reason = reason(
+    "unanswered",
+    Some(19),
+    "There was nobody to ring: no phone of whom the call leads to is registered, or its webhook said nothing.",
+    Some("Register a phone of that user, or let voicemail follow in the number's route."),
+);

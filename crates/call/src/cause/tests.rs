@@ -146,5 +146,5 @@ fn the_carriers_words_are_kept_but_tamed() {
     let said = |phrase: &str| from_failure(&LegFailure { phrase: phrase.to_owned(), ..refused(403) }).1.text;
     insta::assert_snapshot!(said("D1\r\nEvil: header"), @"The carrier does not allow this call (403 D1  Evil: header).");
     assert_eq!(said(""), "The carrier does not allow this call (403).");
-    assert!(said(&"x".repeat(5000)).len() < 200);
+    assert!(said(&"x".repeat(5000)).len() < 400);
 }

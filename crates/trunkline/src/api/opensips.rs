@@ -156,6 +156,7 @@ async fn generate_credentials(
             let gone = || Refused::new(409, "user_removed", "The user was removed just now.");
             let changed = changed.map_err(store_failed)?.ok_or_else(gone)?;
             api.app.switch.forget(user.id, None);
+            api.app.switch.pardon_user(&user.username);
             changed
         }
     };

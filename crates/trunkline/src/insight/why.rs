@@ -14,6 +14,8 @@ use facts::{Facts, amount, seconds};
 /// RTP packets of 20 ms in a second: less says nothing about the way.
 pub(super) const A_SECOND: u64 = 50;
 
+const COMPARE: &str = "Compare the trunk's codecs and srtp with what the other side allows; G.711 without encryption suits most.";
+
 const EXTERNAL_IP: &str =
     "Set external_ip to this server's public address, and forward the SIP port and rtp_ports to it.";
 
@@ -74,26 +76,24 @@ impl Why {
 pub fn why(evidence: &Evidence<'_>) -> Option<Why> {
     let outcome = evidence.outcome?;
     let facts = Facts::of(evidence.legs, outcome);
-    let found = match outcome.code.as_str() {
-        "rtp_silence" | "media_failed" => sound::why(evidence),
-        _ if outcome.status == "completed" => sound::why(evidence),
-        _ => None,
-    };
-    found
-        .or_else(|| unsent(&facts, outcome))
-        .or_else(|| refused_by_us(&facts, outcome))
-        .or_else(|| by_cause(&facts, outcome))
-        .or_else(|| {
-            let is_fine = ["normal", "hangup", "flow_done", "transferred"].contains(&outcome.code.as_str());
-            (!is_fine).then(|| Why::told(outcome))
-        })
+    let has_talked = outcome.status == "completed" || outcome.code == "media_failed";
+    // Who never had our answer does not send either.
+    let legs = evidence.legs.iter().filter(|_| has_talked);
+    let found = legs.map(Facts::read).find_map(|facts| unconfirmed(&facts));
+    let found = found.or_else(|| has_talked.then(|| sound::why(evidence)).flatten());
+    found.or_else(|| unsent(&facts, outcome)).or_else(|| by_cause(&facts, outcome)).or_else(|| {
+        let is_fine = ["normal", "hangup", "flow_done", "transferred"].contains(&outcome.code.as_str());
+        (!is_fine).then(|| Why::told(outcome))
+    })
 }
 
 /// Nobody could be reached: of that the other leg, if there is one, says nothing.
 fn unsent(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
     match outcome.code.as_str() {
         "carrier_unresolved" => Some(name(outcome)),
-        "carrier_tls" => Some(tls(outcome)),
+        // What never became a connection is no matter of TLS.
+        "carrier_tls" if !said(outcome).contains("the connection was") => Some(tls(outcome)),
+        "carrier_tls" => Some(connection(facts, outcome)),
         "carrier_unreachable" => Some(connection(facts, outcome)),
         _ => None,
     }
@@ -103,28 +103,43 @@ fn by_cause(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
     match outcome.code.as_str() {
         "carrier_auth" => credentials(facts, outcome),
         "carrier_forbidden" | "stir_shaken" | "blocked_by_network" => forbidden(facts, outcome),
-        "unallocated_number" | "invalid_number" | "ambiguous" => number(facts),
+        "unallocated_number" | "invalid_number" => number(facts),
         "media_incompatible" | "media_failed" => codecs(facts, outcome),
-        "no_response" | "carrier_timeout" => silence(facts, outcome),
-        "no_ack" => unconfirmed(facts, outcome),
+        "no_response" | "carrier_timeout" => silence(facts),
+        "no_ack" => unconfirmed(facts),
         "carrier_congestion" | "unavailable" | "carrier_error" => later(facts, outcome),
         "session_expired" => expired(facts, outcome),
         "canceled" => canceled(facts),
         "no_answer" => unanswered(facts, outcome),
+        "rejected" => rejected(facts, outcome),
         "redirected" => redirected(facts, outcome),
-        "busy" | "declined" | "unwanted" => callee(facts, outcome),
+        "busy" | "declined" | "unwanted" | "ambiguous" => callee(facts, outcome),
         _ => None,
     }
 }
 
 /// What a cause's text has in parentheses at its end.
-fn said(outcome: &Outcome) -> &str {
+fn inner(outcome: &Outcome) -> Option<&str> {
     let inner = outcome.text.trim_end_matches('.').strip_suffix(')').and_then(|text| text.split_once(" ("));
-    inner.map_or(outcome.text.trim_end_matches('.'), |(_, said)| said)
+    inner.map(|(_, said)| said)
+}
+
+/// The same, or all of the text where it has none.
+fn said(outcome: &Outcome) -> &str {
+    inner(outcome).unwrap_or(outcome.text.trim_end_matches('.'))
 }
 
 fn name(outcome: &Outcome) -> Why {
     let said = said(outcome);
+    if said.contains("no address of the kind") {
+        let fix = "Give sip_listen an address of that kind, or the trunk a host that has one of ours.";
+        return Why::new("name_of_another_kind", format!("{said}."), fix);
+    }
+    if said.contains("cannot be reached while") {
+        let fix =
+            "Set sip_listen to an address of this machine that the carrier can reach, such as 0.0.0.0:5060.";
+        return Why::new("bound_to_loopback", format!("{said}."), fix);
+    }
     let (name, why) = said.split_once(" cannot be resolved: ").unwrap_or(("The carrier's host", said));
     let host = if name.starts_with("The ") { name.to_owned() } else { format!("The name {name}") };
     if why.contains("no such name") {
@@ -143,7 +158,8 @@ fn name(outcome: &Outcome) -> Why {
         );
     }
     let fix = "Check this machine's name servers, or name others in dns_servers.";
-    Why::new("name_server_silent", format!("{host} could not be looked up: {why}."), fix)
+    let code = if why.contains("did not answer") { "name_server_silent" } else { "name_server_failed" };
+    Why::new(code, format!("{host} could not be looked up: {why}."), fix)
 }
 
 fn tls(outcome: &Outcome) -> Why {
@@ -166,10 +182,23 @@ fn tls(outcome: &Outcome) -> Why {
 }
 
 fn connection(facts: &Facts<'_>, outcome: &Outcome) -> Why {
-    let said = said(outcome);
-    let to = facts.remote().map(|remote| format!(" to {remote}")).unwrap_or_default();
-    let text = format!("No connection{to} could be made: {said}.");
-    if said.contains("refused") {
+    let to = facts.callee();
+    let why = inner(outcome).map(|said| format!(": {said}")).unwrap_or_default();
+    if let (Some(last), Some(to)) = (facts.provisional(), &to) {
+        let text = format!("{to} took the call ({last}), and then the connection was lost{why}.");
+        let fix =
+            "The carrier's server ended it, or something on the way: call again, or add a second trunk.";
+        return Why::new("connection_lost", text, fix);
+    }
+    let to = to.map(|to| format!(" to {to}")).unwrap_or_default();
+    if why.contains("closed") || why.contains("reset") {
+        let text = format!("The connection{to} was made, and then closed without a word.");
+        let fix = "Something else may listen there, or the carrier does not expect this server: check the trunk's \
+                   host, port and transport.";
+        return Why::new("connection_closed", text, fix);
+    }
+    let text = format!("No connection{to} could be made{why}.");
+    if why.contains("refused") {
         let fix = "Nothing listens there: check the trunk's host, port and transport.";
         return Why::new("connection_refused", text, fix);
     }
@@ -190,7 +219,15 @@ fn credentials(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
             let fix = "Check the trunk's username and password with the carrier; some want a from_domain or realm of their own.";
             Why::new("credentials_refused", text, fix)
         }
-        None if outcome.hint.is_none() => Why::told(outcome),
+        // The trunk has some, and they were not for this.
+        None if !outcome.text.contains("has none") => {
+            let text = format!(
+                "They ask for a user and password{realm} ({answer}), and those of the trunk are for another realm. {}",
+                facts.shown_as()
+            );
+            let fix = "Set the trunk's realm to the one that they name, or to null.";
+            Why::new("credentials_for_another_realm", text, fix)
+        }
         None => {
             let text = format!(
                 "They ask for a user and password{realm} ({answer}), and we gave none. {}",
@@ -219,9 +256,12 @@ fn number(facts: &Facts<'_>) -> Option<Why> {
 }
 
 fn codecs(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
+    if facts.own_refusal().is_some() {
+        return no_part_of_theirs(facts, outcome);
+    }
     let offer = facts.our_sdp()?;
     let have = format!("We offered {}{}", offer.codecs.join(", "), encrypted(&offer));
-    let fix = "Compare the trunk's codecs and srtp with what the other side allows; G.711 without encryption suits most.";
+    let fix = COMPARE;
     if let Some(refusal) = facts.refusal() {
         let theirs =
             refusal.sdp().map(|sdp| format!(" They have {}{}.", sdp.codecs.join(", "), encrypted(&sdp)));
@@ -232,10 +272,22 @@ fn codecs(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
     let is_common =
         theirs.codecs.iter().any(|codec| offer.codecs.iter().any(|ours| ours.eq_ignore_ascii_case(codec)));
     if is_common && theirs.encryption == offer.encryption {
-        return Some(Why::told(outcome));
+        let is_of_keys = inner(outcome).is_some_and(|said| said.contains("encrypt"));
+        let told = Why::told(outcome);
+        return Some(if is_of_keys { Why { fix: Some(fix.into()), ..told } } else { told });
     }
     let text = format!("{have}, and they answered with {}{}.", theirs.codecs.join(", "), encrypted(&theirs));
     Some(Why::new("no_common_codec", text, fix))
+}
+
+/// We refused what they offered.
+fn no_part_of_theirs(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
+    let said = inner(outcome).filter(|said| said.contains("codec") || said.contains("encrypt"))?;
+    let (refusal, offer, from) = (facts.own_refusal()?, facts.their_sdp()?, facts.address()?);
+    let offered = format!("{}{}", offer.codecs.join(", "), encrypted(&offer));
+    let text =
+        format!("{from} offered {offered}, of which we may use nothing ({}): {said}.", refusal.words());
+    Some(Why::new("no_common_codec", text, COMPARE))
 }
 
 fn encrypted(sdp: &super::sdp::Sdp) -> &'static str {
@@ -246,16 +298,12 @@ fn encrypted(sdp: &super::sdp::Sdp) -> &'static str {
     }
 }
 
-fn silence(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
+fn silence(facts: &Facts<'_>) -> Option<Why> {
     if let Some(refusal) = facts.refusal() {
         let text = format!("They waited in vain for the network behind them ({}).", refusal.words());
         return Some(Why::new("network_behind_silent", text, "Call again later, or add a second trunk."));
     }
     let (sent, remote) = (facts.invites()?, facts.remote()?);
-    if let Some(last) = facts.provisional() {
-        let text = format!("{} took the call ({last}) and then said nothing more.", facts.address()?);
-        return Some(Why::new("went_silent", text, outcome.hint.as_deref().unwrap_or_default()));
-    }
     let times = match sent.count {
         1 => "INVITE once".to_owned(),
         n => format!("INVITE {n} times within {}", seconds(sent.within)),
@@ -268,8 +316,8 @@ fn silence(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
     Some(Why::new("nothing_came_back", text, fix))
 }
 
-fn unconfirmed(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
-    let answer = facts.answer()?;
+fn unconfirmed(facts: &Facts<'_>) -> Option<Why> {
+    let answer = facts.unconfirmed_answer()?;
     let remote = facts.remote()?;
     let text = format!(
         "We answered {} within {} to {remote}, and it was never confirmed (no ACK came).",
@@ -277,7 +325,8 @@ fn unconfirmed(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
         seconds(answer.within)
     );
     let Some(contact) = facts.contact().filter(|_| facts.hides()) else {
-        return Some(Why::new("no_ack", text, outcome.hint.as_deref().unwrap_or_default()));
+        let fix = "Check that the advertised SIP address can be reached from the other side.";
+        return Some(Why::new("no_ack", text, fix));
     };
     let text = format!("{text} We told them to reach us at {contact}, an address inside our own network.");
     Some(Why::new("no_ack", text, EXTERNAL_IP))
@@ -296,6 +345,11 @@ fn later(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
 }
 
 fn expired(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
+    if let Some((method, words)) = facts.forgotten() {
+        let text = format!("They no longer know of the call ({words}, to our {method}).");
+        let fix = "The other side lost the call, or was started anew; nothing is wrong here.";
+        return Some(Why::new("call_forgotten", text, fix));
+    }
     let asked = facts.unanswered_refresh()?;
     let text = format!(
         "We asked {} whether the call is still up ({}, session timer), and nothing came back.",
@@ -323,7 +377,14 @@ fn canceled(facts: &Facts<'_>) -> Option<Why> {
 }
 
 fn unanswered(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
-    let rang = facts.rang()?;
+    let Some(rang) = facts.rang() else {
+        let text = format!(
+            "{} took the call ({}) and then said nothing more.",
+            facts.callee()?,
+            facts.provisional()?
+        );
+        return Some(Why::new("went_silent", text, outcome.hint.as_deref().unwrap_or_default()));
+    };
     let text = format!("It rang for {}, and nobody answered.", seconds(rang));
     Some(Why { text, ..Why::told(outcome) })
 }
@@ -348,49 +409,11 @@ fn callee(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
 }
 
 /// We refused a call that came in, of our own accord.
-fn refused_by_us(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
-    let refusal = facts.own_refusal()?;
-    let (words, from) = (refusal.words(), facts.address()?);
-    Some(match refusal.status {
-        401 | 407 => {
-            let user = facts.their_user().map(|user| format!(" as {user:?}")).unwrap_or_default();
-            let text = format!(
-                "{from} did not prove who it is{user}: we asked for a password ({words}) and got none that fits."
-            );
-            Why::new(
-                "caller_not_known",
-                text,
-                "Check user and password in the phone, or the trunk's addresses if this is a carrier.",
-            )
-        }
-        404 | 484 | 604 => {
-            let asked = facts.asked_for().unwrap_or_default();
-            let text = format!("{from} called {asked:?}, which leads nowhere here ({words}).");
-            Why::new(
-                "number_not_ours",
-                text,
-                "Give the number, as it stands there, to a flow, user or trunk.",
-            )
-        }
-        488 | 415 | 606 => {
-            let offer = facts.their_sdp();
-            let offered = offer.as_ref().map_or_else(
-                || "no sound".into(),
-                |sdp| format!("{}{}", sdp.codecs.join(", "), encrypted(sdp)),
-            );
-            let text = format!("{from} offered {offered}, of which we may use nothing ({words}).");
-            Why::new(
-                "no_common_codec",
-                text,
-                "Allow PCMU or PCMA on the other side, or add one of its codecs here.",
-            )
-        }
-        status => {
-            let text = format!("We refused the call of {from} ourselves ({words}). {}", outcome.text);
-            let code = if status == 503 { "refused_for_load" } else { "refused_by_us" };
-            Why { text: text.trim_end().to_owned(), code: code.into(), fix: outcome.hint.clone() }
-        }
-    })
+fn rejected(facts: &Facts<'_>, outcome: &Outcome) -> Option<Why> {
+    let (refusal, from, asked) = (facts.own_refusal()?, facts.address()?, facts.asked_for()?);
+    let text = format!("We refused the call of {from} to {asked:?} ({}). {}", refusal.words(), outcome.text);
+    let fix = "If it shall not be refused, change the route of the number.";
+    Some(Why::new("refused_by_us", text, fix))
 }
 
 /// A cause's text with what they said, once.

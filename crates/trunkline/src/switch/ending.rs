@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Placed;
 use super::entry::{Entry, LegKey, wall};
 use super::run::Loop;
+use super::transfer::role_name;
 use crate::insight::{Ending, Outcome, Sound, Why};
 use crate::store::{CallEvent, Finish, Write};
 
@@ -38,7 +39,7 @@ impl Loop {
         self.by_id.remove(&entry.id);
         // Before the end is written: who learns of it may place the next call.
         drop(entry.slot.take());
-        if let Some(media) = &entry.main {
+        for media in entry.main.iter().chain(entry.closing.iter().map(|(media, _)| media)) {
             self.by_media.remove(media);
         }
         let Some((outcome, _)) = entry.outcome.take() else { return };
@@ -94,9 +95,11 @@ impl Loop {
     /// Hands over what was said on a call; answers what that says of its end beyond the cause, where it may.
     fn close_tapes(&mut self, entry: &Entry, outcome: &call::Outcome, now: Instant) -> Option<Why> {
         let tap = self.parts.endpoint.tap()?;
-        let stats = entry.closed.as_ref().map(|closed| &closed.stats);
-        let heard = stats.filter(|stats| stats.packets_sent + stats.packets_received > 0);
-        let sound: Vec<Sound> = heard.map(|stats| Sound::of("first", stats)).into_iter().collect();
+        let first = entry.closed.as_ref().map(|closed| (call::Leg::First, &closed.stats));
+        let others = entry.others.iter().map(|(role, stats)| (*role, stats));
+        let heard = first.into_iter().chain(others);
+        let heard = heard.filter(|(_, stats)| stats.packets_sent + stats.packets_received > 0);
+        let sound: Vec<Sound> = heard.map(|(role, stats)| Sound::of(role_name(role), stats)).collect();
         let cause = &outcome.cause;
         let told = Outcome {
             status: outcome.state.as_str().to_owned(),

@@ -23,6 +23,8 @@ use crate::trunk::TrunkSettings;
 
 /// How long a finished call waits for the last word of its media.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(3);
+/// Legs beside the first one whose figures a call keeps: each transfer brings another.
+const MOST_OTHERS: usize = 8;
 /// The ids of clips that came in during a call begin here.
 const FIRST_INSERTED: u32 = 1 << 31;
 
@@ -54,6 +56,10 @@ pub(super) struct Entry {
     /// Keys that are being pressed by INFO.
     pub(super) keys: VecDeque<Keys>,
     pub(super) closed: Option<Box<Closed>>,
+    /// The media of other legs whose last word is waited for too.
+    pub(super) closing: Vec<(MediaId, call::Leg)>,
+    /// The figures of other legs that are over.
+    pub(super) others: Vec<(call::Leg, media::Stats)>,
     pub(super) heard: Option<Heard>,
     pub(super) outcome: Option<(Outcome, Instant)>,
     pub(super) placed: Option<oneshot::Sender<Result<Placed, Refused>>>,
@@ -252,13 +258,36 @@ impl Entry {
         }
     }
 
+    /// Whether the last word of this media is waited for: of the first leg, and of others that had sound.
+    pub(super) fn awaits(&mut self, line: &Line, role: call::Leg) -> bool {
+        if self.main == Some(line.id) {
+            return true;
+        }
+        let has_room = self.closing.len() + self.others.len() < MOST_OTHERS;
+        let is_awaited = line.negotiated.is_some() && has_room;
+        if is_awaited {
+            self.closing.push((line.id, role));
+        }
+        is_awaited
+    }
+
+    /// Takes in the last word of a leg's media.
+    pub(super) fn hear_last_word(&mut self, id: MediaId, closed: Box<Closed>) {
+        if self.main.take_if(|main| *main == id).is_some() {
+            self.closed = Some(closed);
+        } else if let Some(at) = self.closing.iter().position(|(closing, _)| *closing == id) {
+            let (_, role) = self.closing.remove(at);
+            self.others.push((role, closed.stats));
+        }
+    }
+
     /// Whether nothing more will be learnt about an ended call.
     pub(super) fn is_complete(&self) -> bool {
         let Some((outcome, _)) = &self.outcome else { return false };
         let dial = self.routes.first().and_then(|dials| dials.get(outcome.attempt));
         let simulated = dial.is_some_and(|dial| dial.simulated);
         let report_due = simulated && outcome.answered.is_some() && self.heard.is_none();
-        self.main.is_none() && !report_due
+        self.main.is_none() && self.closing.is_empty() && !report_due
     }
 
     /// The figures a caller cares about.

@@ -277,8 +277,7 @@ impl Loop {
             shield.flow_down(None, &path, now);
         }
         if let Some(line) = leg.media {
-            // The last word of the first leg's media is waited for.
-            if entry.main != Some(line.id) {
+            if !entry.awaits(&line, leg.role) {
                 self.by_media.remove(&line.id);
             }
             self.parts.media.close(line.id);

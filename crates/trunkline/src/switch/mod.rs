@@ -204,6 +204,7 @@ pub(crate) enum Command {
     Insight(Id, oneshot::Sender<Option<Unmasked>>),
     Shielded(usize, oneshot::Sender<Option<Vec<Shielded>>>),
     Pardon(Option<Prefix>, oneshot::Sender<usize>),
+    PardonUser(Box<str>),
     Path(Target, oneshot::Sender<io::Result<sip::Path>>),
     Ask(Box<sip::Outside>, oneshot::Sender<Answer>),
     Received(sip::LegId, Box<Result<Place, Refused>>),
@@ -380,6 +381,12 @@ impl Switch {
             Ok(()) => pardoned.await.unwrap_or_default(),
             Err(_) => 0,
         }
+    }
+
+    /// Lets the shield forget the wrong passwords for a user, who has another one now: phones that are told it get in
+    /// from anywhere.
+    pub fn pardon_user(&self, name: &str) {
+        let _ = self.send(Command::PardonUser(name.into()));
     }
 
     /// Where SIP over TLS listens, and over secure WebSocket at the same port.

@@ -261,6 +261,11 @@ impl Loop {
                 });
                 let _ = reply.send(pardoned);
             }
+            Command::PardonUser(name) => {
+                if let Some(shield) = self.parts.endpoint.shield() {
+                    shield.pardon_user(&name);
+                }
+            }
             Command::Insight(id, reply) => {
                 let copy = self.parts.endpoint.tap().and_then(|tap| tap.copy(id, now));
                 let _ = reply.send(copy);
@@ -315,6 +320,8 @@ impl Loop {
             main: None,
             keys: VecDeque::new(),
             closed: None,
+            closing: Vec::new(),
+            others: Vec::new(),
             heard: None,
             outcome: None,
             placed,

@@ -46,11 +46,7 @@ impl Loop {
                 self.moved_recording_closed(id, closed.recorded_ms);
                 let Some(at) = self.by_media.remove(&id) else { return };
                 let Some(entry) = self.calls.get_mut(at.call) else { return };
-                if entry.main != Some(id) {
-                    return;
-                }
-                entry.main = None;
-                entry.closed = Some(closed);
+                entry.hear_last_word(id, closed);
                 self.finish_if_complete(at.call, now);
             }
         }

@@ -330,7 +330,7 @@ impl Entry {
     }
 }
 
-fn role_name(role: call::Leg) -> &'static str {
+pub(super) fn role_name(role: call::Leg) -> &'static str {
     match role {
         call::Leg::First => "first",
         call::Leg::Second => "second",

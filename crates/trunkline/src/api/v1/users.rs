@@ -435,6 +435,7 @@ async fn password(
         api.app.store.set_password(row.account, row.id, asked.password).await.map_err(store_failed)?;
     let (row, password) = changed.ok_or_else(|| body::unknown(&id, "user_not_found", "user"))?;
     api.app.switch.forget(row.id, None);
+    api.app.switch.pardon_user(&row.username);
     let user = User::new(&api, asked_host(&api, &headers), &row);
     Ok(Reply(UserPassword { user, password: password.expose().to_owned() }))
 }

@@ -7,6 +7,9 @@ use crate::insight::ladder::plain;
 use crate::insight::sdp::{Sdp, is_private};
 use crate::insight::{Leg, Message};
 
+/// So many answers that nobody confirms are not lost by chance.
+const NO_CHANCE: u32 = 3;
+
 /// A leg, read.
 #[derive(Default)]
 pub(super) struct Facts<'a> {
@@ -69,11 +72,19 @@ impl<'a> Facts<'a> {
                 && facts.refusal().or_else(|| facts.own_refusal()).map(|refusal| refusal.status)
                     == outcome.sip
         };
+        let lost = |facts: &Self| {
+            outcome.code == "session_expired"
+                && (facts.forgotten().is_some() || facts.unanswered_refresh().is_some())
+        };
         // What the other side said explains more than what we made of it.
         let theirs = read.iter().rposition(|facts| facts.is_outgoing() && decided(facts));
         let is_about_the_caller = ["no_ack", "canceled"].contains(&outcome.code.as_str());
         let caller = read.iter().rposition(|facts| is_about_the_caller && !facts.is_outgoing());
-        let at = caller.or(theirs).or_else(|| read.iter().rposition(decided)).or(read.len().checked_sub(1));
+        let at = caller
+            .or_else(|| read.iter().rposition(lost))
+            .or(theirs)
+            .or_else(|| read.iter().rposition(decided))
+            .or(read.len().checked_sub(1));
         at.and_then(|at| read.into_iter().nth(at)).unwrap_or_default()
     }
 
@@ -83,7 +94,8 @@ impl<'a> Facts<'a> {
         Self { messages: leg.messages.iter().filter_map(read).collect() }
     }
 
-    fn is_outgoing(&self) -> bool {
+    /// Whether we call on this leg.
+    pub(super) fn is_outgoing(&self) -> bool {
         self.messages.first().is_some_and(|seen| seen.message.sent)
     }
 
@@ -104,6 +116,11 @@ impl<'a> Facts<'a> {
     pub(super) fn remote(&self) -> Option<String> {
         let message = self.messages.last()?.message;
         Some(format!("{} over {}", message.remote, message.transport.param().to_ascii_uppercase()))
+    }
+
+    /// Who was called, and how: nobody where this is the caller's leg.
+    pub(super) fn callee(&self) -> Option<String> {
+        self.remote().filter(|_| self.is_outgoing())
     }
 
     /// Whether we told a private address to somebody outside.
@@ -133,10 +150,13 @@ impl<'a> Facts<'a> {
         tries(self.sent().rfind(|seen| seen.is(Method::Invite))?, 0)
     }
 
-    /// How often we answered theirs.
-    pub(super) fn answer(&self) -> Option<Tries> {
+    /// How often we answered their INVITE again, for no ACK came.
+    pub(super) fn unconfirmed_answer(&self) -> Option<Tries> {
         let is_answer = |seen: &&Seen<'_>| matches!(seen.status_of(Method::Invite), Some(200..300));
-        tries(self.sent().rfind(is_answer)?, 0)
+        let is_confirmed = self.received().any(|seen| seen.is(Method::Ack));
+        let answer =
+            self.sent().rfind(is_answer).filter(|seen| !is_confirmed && seen.count() >= NO_CHANCE)?;
+        tries(answer, 0)
     }
 
     /// Whoever canceled, and after what time.
@@ -159,6 +179,15 @@ impl<'a> Facts<'a> {
         (!is_answered).then(|| tries(asked, 0)).flatten()
     }
 
+    /// A request of ours in the dialog that they answered as if there were none: its method, and their words.
+    pub(super) fn forgotten(&self) -> Option<(String, String)> {
+        let is_unknown = |seen: &&Seen<'_>| matches!(seen.view().status(), Some(408 | 481));
+        let answer = self.received().rfind(is_unknown)?;
+        let method = answer.view().cseq()?.method;
+        let asks = matches!(method, Method::Invite | Method::Update | Method::Info);
+        asks.then(|| (method.to_string(), words(answer)))
+    }
+
     /// Their last provisional response, in words.
     pub(super) fn provisional(&self) -> Option<String> {
         let is_one = |seen: &&Seen<'_>| matches!(seen.status_of(Method::Invite), Some(100..200));
@@ -179,11 +208,6 @@ impl<'a> Facts<'a> {
     /// The user that our last INVITE named in its credentials.
     pub(super) fn user(&self) -> Option<String> {
         user_of(self.sent().rfind(|seen| seen.is(Method::Invite))?)
-    }
-
-    /// The user that theirs named.
-    pub(super) fn their_user(&self) -> Option<String> {
-        self.received().rev().filter(|seen| seen.is(Method::Invite)).find_map(user_of)
     }
 
     /// Whom the INVITE was for: the user part of its Request-URI.

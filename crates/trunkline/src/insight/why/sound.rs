@@ -10,21 +10,44 @@ const FIREWALL: &str = "A firewall or NAT between the two is likely: let UDP thr
 
 /// What was wrong with the sound of any leg.
 pub(super) fn why(evidence: &Evidence<'_>) -> Option<Why> {
-    let is_silenced = evidence.outcome.is_some_and(|outcome| outcome.code == "rtp_silence");
-    evidence.sound.iter().find_map(|sound| {
-        let legs = evidence.legs.iter().rev().filter(|leg| leg.role == sound.leg);
-        let facts = legs.map(Facts::read).find(Facts::is_answered).unwrap_or_default();
+    let one_way = evidence.sound.iter().enumerate().find_map(|(at, sound)| {
+        let (facts, whom) = leg(evidence, at, sound);
         match sound {
-            _ if sound.sent >= A_SECOND && sound.received == 0 => Some(nothing_came(sound, &facts)),
-            _ if sound.sent >= A_SECOND && sound.unheard => Some(nothing_arrived(sound, &facts)),
-            _ if is_silenced && sound.received > 0 => Some(broke_off(sound)),
+            _ if sound.sent < A_SECOND => None,
+            _ if sound.received == 0 => Some(nothing_came(sound, &facts, whom)),
+            _ if sound.unheard => Some(nothing_arrived(sound, &facts, whom)),
             _ => None,
         }
+    });
+    let is_silenced = || evidence.outcome.is_some_and(|outcome| outcome.code == "rtp_silence");
+    one_way.or_else(|| {
+        // Whose sound broke off sent least of what it should have.
+        let heard = evidence.sound.iter().enumerate().filter(|(_, sound)| sound.received > 0);
+        let (at, sound) = heard
+            .filter(|_| is_silenced())
+            .max_by_key(|(_, sound)| sound.sent.saturating_sub(sound.received))?;
+        Some(broke_off(sound, leg(evidence, at, sound).1))
     })
 }
 
-fn nothing_came(sound: &Sound, facts: &Facts<'_>) -> Why {
-    let told = format!("We sent {} packets of sound and received 0", sound.sent);
+/// What the leg of this sound said, and, where two sides talked, which of them is on it.
+fn leg<'a>(evidence: &Evidence<'a>, at: usize, sound: &Sound) -> (Facts<'a>, Option<&'static str>) {
+    let is_alike = |other: &&Sound| other.leg == sound.leg;
+    let before = evidence.sound.iter().take(at).filter(is_alike).count();
+    let legs = evidence.legs.iter().filter(|leg| leg.role == sound.leg);
+    let facts = legs.map(Facts::read).filter(Facts::is_answered).nth(before).unwrap_or_default();
+    let whom = match (sound.leg.as_str(), facts.is_outgoing()) {
+        _ if evidence.sound.len() < 2 => None,
+        ("first", false) => Some("the caller"),
+        ("first", true) => Some("the first leg"),
+        _ => Some("the callee"),
+    };
+    (facts, whom)
+}
+
+fn nothing_came(sound: &Sound, facts: &Facts<'_>, whom: Option<&str>) -> Why {
+    let to = whom.map(|whom| format!(" to {whom}")).unwrap_or_default();
+    let told = format!("We sent {} packets of sound{to} and received 0", sound.sent);
     let (ours, theirs) = (facts.our_sdp(), facts.their_sdp());
     if sound.undecryptable > 0 {
         let text = format!(
@@ -35,17 +58,6 @@ fn nothing_came(sound: &Sound, facts: &Facts<'_>) -> Why {
             "sound_not_decrypted",
             text,
             "Set the trunk's srtp to none, or have the other side's encryption checked.",
-        );
-    }
-    if sound.foreign > 0 {
-        let text = format!(
-            "{told} from where it was agreed: {} came from another address and were left out.",
-            sound.foreign
-        );
-        return Why::new(
-            "sound_from_elsewhere",
-            text,
-            "The other side must send its sound from the address that it names in its SDP.",
         );
     }
     if sound.invalid > 0 {
@@ -70,8 +82,9 @@ fn nothing_came(sound: &Sound, facts: &Facts<'_>) -> Why {
     Why::new("no_sound_came", format!("{told}: theirs did not reach us, or they sent none."), FIREWALL)
 }
 
-fn nothing_arrived(sound: &Sound, facts: &Facts<'_>) -> Why {
-    let told = format!("They report that none of the {} packets of sound we sent arrived", sound.sent);
+fn nothing_arrived(sound: &Sound, facts: &Facts<'_>, whom: Option<&str>) -> Why {
+    let to = whom.map(|whom| format!(" to {whom}")).unwrap_or_default();
+    let told = format!("They report that none of the {} packets of sound we sent{to} arrived", sound.sent);
     if let Some(theirs) =
         facts.their_sdp().filter(|sdp| sdp.ip().is_some_and(is_private) && facts.is_public())
     {
@@ -86,9 +99,12 @@ fn nothing_arrived(sound: &Sound, facts: &Facts<'_>) -> Why {
     Why::new("no_sound_arrived", format!("{told}."), fix)
 }
 
-fn broke_off(sound: &Sound) -> Why {
-    let text =
-        format!("Sound came at first ({} packets), then no more, and the call was ended.", sound.received);
+fn broke_off(sound: &Sound, whom: Option<&str>) -> Why {
+    let from = whom.map(|whom| format!(" from {whom}")).unwrap_or_default();
+    let text = format!(
+        "Sound came{from} at first ({} packets), then no more, and the call was ended.",
+        sound.received
+    );
     Why::new(
         "sound_broke_off",
         text,

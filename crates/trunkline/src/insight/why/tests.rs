@@ -52,13 +52,21 @@ fn names_certificates_and_connections() {
         dns("there is no such name"),
         dns("it has no address"),
         dns("the name server did not answer"),
+        dns("the name server said Server Failure"),
+        unsent(
+            "carrier_unresolved",
+            "The carrier's host name could not be resolved (six.test has no address of the kind SIP is bound to (0.0.0.0:5060; setting sip_listen)).",
+        ),
         tls("the certificate is for a.test, not for sip.acme.test"),
         tls("the certificate's issuer is not known; see setting tls_ca_file"),
         tls("the certificate has expired"),
         tls("the certificate is not valid yet"),
         tls("TLS failed: received fatal alert: HandshakeFailure"),
         tcp("the connection was refused"),
-        tcp("no connection within 4 s"),
+        tcp("Network is unreachable (os error 101)"),
+        tcp("the connection was closed"),
+        tls("the connection was refused"),
+        unsent("carrier_unreachable", "No connection to the carrier could be made."),
     ];
     insta::assert_snapshot!(all.concat(), @"
     name_unknown: The name sip.acme.test is not known to DNS.
@@ -67,6 +75,10 @@ fn names_certificates_and_connections() {
         -> Check the trunk's host: the carrier may mean another name.
     name_server_silent: The name sip.acme.test could not be looked up: the name server did not answer.
         -> Check this machine's name servers, or name others in dns_servers.
+    name_server_failed: The name sip.acme.test could not be looked up: the name server said Server Failure.
+        -> Check this machine's name servers, or name others in dns_servers.
+    name_of_another_kind: six.test has no address of the kind SIP is bound to (0.0.0.0:5060; setting sip_listen).
+        -> Give sip_listen an address of that kind, or the trunk a host that has one of ours.
     certificate_of_another_name: No encrypted connection could be made: the certificate is for a.test, not for sip.acme.test.
         -> Set the trunk's host to the name that the certificate is for.
     certificate_issuer_unknown: No encrypted connection could be made: the certificate's issuer is not known; see setting tls_ca_file.
@@ -79,7 +91,13 @@ fn names_certificates_and_connections() {
         -> Check the trunk's host and its port for TLS (mostly 5061).
     connection_refused: No connection could be made: the connection was refused.
         -> Nothing listens there: check the trunk's host, port and transport.
-    no_connection: No connection could be made: no connection within 4 s.
+    no_connection: No connection could be made: Network is unreachable (os error 101).
+        -> Check the trunk's host, port and transport, and that a firewall lets the connection through.
+    connection_closed: The connection was made, and then closed without a word.
+        -> Something else may listen there, or the carrier does not expect this server: check the trunk's host, port and transport.
+    connection_refused: No connection could be made: the connection was refused.
+        -> Nothing listens there: check the trunk's host, port and transport.
+    no_connection: No connection could be made.
         -> Check the trunk's host, port and transport, and that a firewall lets the connection through.
     ");
 }
@@ -108,8 +126,14 @@ fn what_they_refuse() {
     );
     let redirected = failed("redirected", "The other side redirects the call elsewhere.", 302);
     let number = |status| failed("unallocated_number", "This number does not exist (404 Not Found).", status);
+    let missing = failed(
+        "carrier_auth",
+        "The carrier asks for credentials and the trunk has none (401 Unauthorized).",
+        401,
+    );
     let all = [
         told(&auth, &[twice.leg("first", "acme")], &[]),
+        told(&missing, &refused("401 Unauthorized", challenge, ""), &[]),
         told(&auth, &refused("401 Unauthorized", challenge, ""), &[]),
         told(&forbidden, &refused("403 Forbidden", "", ""), &[]),
         told(&number(404), &refused("404 Not Found", "", ""), &[]),
@@ -139,6 +163,8 @@ fn what_they_refuse() {
         -> Check the trunk's username and password with the carrier; some want a from_domain or realm of their own.
     credentials_missing: They ask for a user and password for "acme" (401 Unauthorized), and we gave none. From was sip:+4930123456@192.0.2.1.
         -> Set the trunk's username and password.
+    credentials_for_another_realm: They ask for a user and password for "acme" (401 Unauthorized), and those of the trunk are for another realm. From was sip:+4930123456@192.0.2.1.
+        -> Set the trunk's realm to the one that they name, or to null.
     forbidden: The carrier does not allow this call (403 Forbidden). From was sip:+4930123456@192.0.2.1.
         -> Hint.
     number_unknown: They do not know "+12025550123", as we wrote it (404 Not Found).
@@ -205,7 +231,7 @@ fn what_does_not_come() {
     let all = [
         told(&silent, &[tries(Script::udp()).leg("first", "")], &[]),
         told(&silent, &[tries(private()).leg("first", "")], &[]),
-        told(&silent, &[trying.leg("first", "")], &[]),
+        told(&outcome("no-answer", "no_answer", "x", None), &[trying.leg("first", "")], &[]),
         told(
             &failed("no_response", "The other side did not respond.", 408),
             &refused("408 Request Timeout", "", ""),
@@ -227,12 +253,12 @@ fn what_does_not_come() {
         -> Check the host and port, and that a firewall lets SIP through in both directions.
     nothing_came_back: We sent INVITE 7 times within 32 s to 203.0.113.9:5060 over UDP, and nothing came back.
         -> Set external_ip to this server's public address, and forward the SIP port and rtp_ports to it.
-    went_silent: 203.0.113.9:5060 took the call (100 Trying) and then said nothing more.
+    went_silent: 203.0.113.9:5060 over UDP took the call (100 Trying) and then said nothing more.
         -> Hint.
     network_behind_silent: They waited in vain for the network behind them (408 Request Timeout).
         -> Call again later, or add a second trunk.
     no_ack: We answered 5 times within 8 s to 203.0.113.9:5060 over UDP, and it was never confirmed (no ACK came).
-        -> Hint.
+        -> Check that the advertised SIP address can be reached from the other side.
     no_ack: We answered 5 times within 8 s to 203.0.113.9:5060 over UDP, and it was never confirmed (no ACK came). We told them to reach us at sip:192.168.1.5:5060, an address inside our own network.
         -> Set external_ip to this server's public address, and forward the SIP port and rtp_ports to it.
     session_expired: We asked 3 times whether the call is still up (UPDATE, session timer), and nothing came back.
@@ -248,28 +274,30 @@ fn what_does_not_come() {
 
 #[test]
 fn what_we_refuse() {
-    let policy = |code: &str, text: &str, status| failed(code, text, status);
+    let none = "The sound of the call could not be sent or received (no common codec: they speak G729).";
+    let full = "The sound of the call could not be sent or received (no RTP port is free).";
     let all = [
-        told(&policy("unallocated_number", "x", 404), &incoming("404 Not Found"), &[]),
-        told(&policy("media_failed", "x", 488), &incoming("488 Not Acceptable Here"), &[]),
-        told(&policy("carrier_auth", "x", 401), &incoming("401 Unauthorized"), &[]),
+        told(&outcome("failed", "media_failed", none, None), &incoming("488 Not Acceptable Here"), &[]),
+        told(&outcome("failed", "media_failed", full, None), &incoming("488 Not Acceptable Here"), &[]),
         told(
-            &policy("rejected", "The call was refused as its flow says.", 603),
-            &incoming("603 Decline"),
+            &failed("rejected", "The call was refused as its flow says.", 404),
+            &incoming("404 Not Found"),
             &[],
         ),
-        told(&policy("overloaded", "Too many calls are up.", 503), &incoming("503 Service Unavailable"), &[]),
+        told(
+            &outcome("failed", "trunk_full", "All channels are in use.", None),
+            &incoming("503 Service Unavailable"),
+            &[],
+        ),
     ];
     insta::assert_snapshot!(all.concat(), @r#"
-    number_not_ours: 203.0.113.9:5060 called "+12025550123", which leads nowhere here (404 Not Found).
-        -> Give the number, as it stands there, to a flow, user or trunk.
-    no_common_codec: 203.0.113.9:5060 offered G729, G723, of which we may use nothing (488 Not Acceptable Here).
-        -> Allow PCMU or PCMA on the other side, or add one of its codecs here.
-    caller_not_known: 203.0.113.9:5060 did not prove who it is: we asked for a password (401 Unauthorized) and got none that fits.
-        -> Check user and password in the phone, or the trunk's addresses if this is a carrier.
-    refused_by_us: We refused the call of 203.0.113.9:5060 ourselves (603 Decline). The call was refused as its flow says.
+    no_common_codec: 203.0.113.9:5060 offered G729, G723, of which we may use nothing (488 Not Acceptable Here): no common codec: they speak G729.
+        -> Compare the trunk's codecs and srtp with what the other side allows; G.711 without encryption suits most.
+    media_failed: The sound of the call could not be sent or received (no RTP port is free).
         -> Hint.
-    refused_for_load: We refused the call of 203.0.113.9:5060 ourselves (503 Service Unavailable). Too many calls are up.
+    refused_by_us: We refused the call of 203.0.113.9:5060 to "+12025550123" (404 Not Found). The call was refused as its flow says.
+        -> If it shall not be refused, change the route of the number.
+    trunk_full: All channels are in use.
         -> Hint.
     "#);
 }
@@ -310,7 +338,6 @@ fn sound_that_went_one_way() {
         told(&silence, &public(), &counted(0, |_| ())),
         told(&fine, &call("192.168.1.5", "203.0.113.9", ""), &counted(0, |_| ())),
         told(&fine, &call("192.0.2.1", "203.0.113.9", "a=inactive\r\n"), &counted(0, |_| ())),
-        told(&fine, &public(), &counted(0, |sound| sound.foreign = 400)),
         told(&fine, &public(), &counted(0, |sound| sound.undecryptable = 400)),
         told(&fine, &public(), &counted(0, |sound| sound.invalid = 400)),
         told(&fine, &public(), &counted(400, |sound| sound.unheard = true)),
@@ -327,8 +354,6 @@ fn sound_that_went_one_way() {
         -> Set external_ip to this server's public address, and forward the SIP port and rtp_ports to it.
     sound_on_hold: We sent 412 packets of sound and received 0: the other side had said that it would send none (a=inactive).
         -> It was on hold: ask the other side why.
-    sound_from_elsewhere: We sent 412 packets of sound and received 0 from where it was agreed: 400 came from another address and were left out.
-        -> The other side must send its sound from the address that it names in its SDP.
     sound_not_decrypted: We sent 412 packets of sound and received 0 that could be decrypted: 400 came that do not fit the keys agreed on.
         -> Set the trunk's srtp to none, or have the other side's encryption checked.
     sound_of_another_codec: We sent 412 packets of sound and received 0 that make sense: 400 came that are none of the codecs agreed on.
@@ -373,5 +398,71 @@ fn codecs_of_an_answer_that_fits_nothing() {
         -> Compare the trunk's codecs and srtp with what the other side allows; G.711 without encryption suits most.
     media_failed: The sound of the call could not be sent or received.
         -> Hint.
+    ");
+}
+
+#[test]
+fn both_sides_of_a_call_are_heard() {
+    let fine = outcome("completed", "normal", "The other side hung up.", None);
+    let silence = outcome("completed", "rtp_silence", "No audio came from the other side for 30 s.", None);
+    let caller = Script::udp().incoming().request(0, "INVITE", 1, "", &sdp("203.0.113.9", 4000, "0", ""));
+    let caller = caller.response(20, "200 OK", "1 INVITE", "", &sdp("192.0.2.1", 16390, "0", ""));
+    let callee = Script::udp().request(1, "INVITE", 1, "", &sdp("192.0.2.1", 16384, "0", ""));
+    let callee = callee.response(9, "200 OK", "1 INVITE", "", &sdp("203.0.113.9", 5000, "0", ""));
+    let legs = [
+        caller.request(21, "ACK", 1, "", "").leg("first", ""),
+        callee.request(10, "ACK", 1, "", "").leg("second", "acme"),
+    ];
+    let counted = |first, second| {
+        let of = |leg: &str, received| Sound { leg: leg.into(), sent: 412, received, ..Sound::default() };
+        [of("first", first), of("second", second)]
+    };
+    let all = [
+        told(&fine, &legs, &counted(400, 0)),
+        told(&fine, &legs, &counted(0, 400)),
+        told(&silence, &legs, &counted(400, 25)),
+        told(&silence, &legs, &counted(25, 400)),
+        told(&fine, &legs, &counted(400, 400)),
+    ];
+    insta::assert_snapshot!(all.concat(), @"
+    no_sound_came: We sent 412 packets of sound to the callee and received 0: theirs did not reach us, or they sent none.
+        -> A firewall or NAT between the two is likely: let UDP through to rtp_ports of this server, and set external_ip if it stands behind NAT.
+    no_sound_came: We sent 412 packets of sound to the caller and received 0: theirs did not reach us, or they sent none.
+        -> A firewall or NAT between the two is likely: let UDP through to rtp_ports of this server, and set external_ip if it stands behind NAT.
+    sound_broke_off: Sound came from the callee at first (25 packets), then no more, and the call was ended.
+        -> The other side lost its network, or crashed without hanging up; nothing is wrong here.
+    sound_broke_off: Sound came from the caller at first (25 packets), then no more, and the call was ended.
+        -> The other side lost its network, or crashed without hanging up; nothing is wrong here.
+    nothing
+    ");
+}
+
+#[test]
+fn an_answer_that_never_arrived_explains_the_silence_behind_it() {
+    let silence = outcome("completed", "rtp_silence", "No audio came from the other side for 30 s.", None);
+    let answered = |times: &[u64]| {
+        let script = Script::udp().incoming().request(0, "INVITE", 1, "", "");
+        let script = script.response(100, "200 OK", "1 INVITE", "", "");
+        vec![times.iter().fold(script, |script, at| script.again(*at)).leg("first", "")]
+    };
+    let sound = [Sound { leg: "first".into(), sent: 412, ..Sound::default() }];
+    let all = [told(&silence, &answered(&[600, 1600]), &sound), told(&silence, &answered(&[600]), &sound)];
+    insta::assert_snapshot!(all.concat(), @"
+    no_ack: We answered 3 times within 2 s to 203.0.113.9:5060 over UDP, and it was never confirmed (no ACK came).
+        -> Check that the advertised SIP address can be reached from the other side.
+    no_sound_came: We sent 412 packets of sound and received 0: theirs did not reach us, or they sent none.
+        -> A firewall or NAT between the two is likely: let UDP through to rtp_ports of this server, and set external_ip if it stands behind NAT.
+    ");
+}
+
+#[test]
+fn a_call_that_they_forgot() {
+    let expired = outcome("failed", "session_expired", "The other side no longer confirmed it.", None);
+    let script = Script::udp().request(0, "INVITE", 1, "", "").response(9, "200 OK", "1 INVITE", "", "");
+    let script = script.request(10, "ACK", 1, "", "").request(900, "UPDATE", 2, "", "");
+    let legs = [script.response(909, "481 Gone", "2 UPDATE", "", "").leg("first", "")];
+    insta::assert_snapshot!(told(&expired, &legs, &[]), @"
+    call_forgotten: They no longer know of the call (481 Gone, to our UPDATE).
+        -> The other side lost the call, or was started anew; nothing is wrong here.
     ");
 }
