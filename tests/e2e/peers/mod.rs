@@ -3,5 +3,7 @@
 pub mod baresip;
 pub mod dns;
 pub mod kamailio;
+pub mod script;
 pub mod sipp;
 pub mod tls;
+pub mod voice;
