@@ -12,7 +12,11 @@ use crate::ports;
 use crate::server::{FINAL, Server};
 use crate::tool::wait_for;
 
+mod early;
+mod ends;
 mod offers;
+mod timers;
+mod wire;
 
 const PASSWORD: &str = "phone-password-4711";
 const DOMAIN: &str = "office.test";

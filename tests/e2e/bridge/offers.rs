@@ -74,3 +74,96 @@ fn a_reinvite_without_sdp_is_offered_to() {
         bridged.ends_heard("completed", "normal");
     }
 }
+
+/// Answers; from then on we are to refresh the session by re-INVITE, after fifteen seconds.
+fn answers_with_timer() -> Script {
+    Script::callee()
+        .gets("INVITE")
+        .answers("180 Ringing", "", Body::None)
+        .answers("200 OK", TIMER, Body::Sdp)
+        .gets("ACK")
+}
+
+/// Calls likewise: without `Supported: timer` the shortest interval does not hold, and the refreshing is ours.
+fn calls_with_timer(way: Way) -> Script {
+    way.caller().invites("Session-Expires: 30\n", Body::Sdp).gets("200").acks(Body::None)
+}
+
+const TIMER: &str = "Require: timer\nSession-Expires: 30;refresher=uac\n";
+
+/// Takes in our refresh, refuses it for glare, and insists on getting it again.
+fn meets(script: Script) -> Script {
+    script
+        .gets_with("INVITE", &[("", "m=audio [0-9]+ RTP/AVP")])
+        .answers("491 Request Pending", "", Body::None)
+        .gets("ACK")
+        .gets_with("INVITE", &[("", "m=audio [0-9]+ RTP/AVP")])
+        .answers("200 OK", TIMER, Body::Sdp)
+        .gets("ACK")
+}
+
+/// Offers while our refresh is on its way, is refused, and offers again once that is answered.
+fn crosses(script: Script) -> Script {
+    script
+        .gets("INVITE")
+        .sends("INVITE", "", Body::Sdp)
+        .gets("491")
+        .acks_refusal()
+        .answers("200 OK", TIMER, Body::Sdp)
+        .gets("ACK")
+        .sends("INVITE", "", Body::Hold)
+        .gets_with("200", &[("", "a=recvonly")])
+        .acks(Body::None)
+}
+
+/// Plays the four calls side by side: our refreshes are fifteen seconds away.
+fn in_every_place(glare: fn(Script) -> Script) {
+    std::thread::scope(|scope| {
+        for way in WAYS {
+            scope.spawn(move || {
+                let callee = glare(answers_with_timer()).hangs_up();
+                let Some(bridged) = Bridged::start(way, calls(way).is_hung_up(), callee) else { return };
+                let over = bridged.ends_heard("completed", "normal");
+                assert_eq!(over.call["hangup_by"], "callee", "{:#}", over.call);
+            });
+            scope.spawn(move || {
+                let caller = glare(calls_with_timer(way)).hangs_up();
+                let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+                bridged.ends_heard("completed", "normal");
+            });
+        }
+    });
+}
+
+/// After 2.1 to 4 s where the call is ours, up to 2 s where it is theirs (RFC 3261 section 14.1).
+#[test]
+fn a_refresh_that_meets_an_offer_is_made_again() {
+    in_every_place(meets);
+}
+
+#[test]
+fn an_offer_that_meets_our_refresh_is_refused_once() {
+    in_every_place(crosses);
+}
+
+/// An UPDATE (RFC 3311) within the call: one that only refreshes, and one that holds.
+#[test]
+fn an_update_in_the_call_is_answered() {
+    for way in WAYS {
+        let updates = |script: Script| {
+            script
+                .pauses(1_000)
+                .sends("UPDATE", "", Body::None)
+                .gets("200")
+                .sends("UPDATE", "", Body::Hold)
+                .gets_with("200", &[("", "a=recvonly")])
+                .sends("UPDATE", "", Body::Sdp)
+                .gets_with("200", &[("", "a=sendrecv")])
+        };
+        let caller = updates(calls(way)).pauses(1_500).hangs_up();
+        let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Sdp).gets("ACK");
+        let callee = updates(callee).is_hung_up();
+        let Some(bridged) = Bridged::start(way, caller, callee) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}

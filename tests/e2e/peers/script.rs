@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::mem::take;
 
 /// What a message brings.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,11 +23,13 @@ pub struct Script {
     remote: String,
     /// Where a request in the dialog goes.
     target: String,
+    /// What a caller's INVITE said in the place of both.
+    called: Option<(String, String)>,
     /// User and password, for who is asked for them.
     phone: Option<(String, String)>,
     cseq: u32,
     invite_cseq: u32,
-    variables: BTreeSet<&'static str>,
+    variables: BTreeSet<String>,
     is_compact: bool,
 }
 
@@ -39,6 +42,7 @@ impl Script {
             local: format!("<{from}>;tag=caller[pid]"),
             remote: format!("<{uri}>"),
             target: uri.to_owned(),
+            called: None,
             phone: None,
             cseq: 0,
             invite_cseq: 0,
@@ -141,17 +145,18 @@ impl Script {
     }
 
     /// Answers the INVITE that came last, such as `180 Ringing`; a 2xx again until it is acknowledged.
-    pub fn answers(mut self, status: &str, headers: &str, body: Body) -> Self {
-        let text = self.response(
-            status,
-            &format!(
-                "Via: [$via]\nFrom: {}\nTo: {}\nCall-ID: [call_id]\nCSeq: [$cseq] INVITE\n",
-                self.remote, self.local
-            ),
-            headers,
-            body,
+    pub fn answers(self, status: &str, headers: &str, body: Body) -> Self {
+        self.answers_to("INVITE", status, headers, body)
+    }
+
+    /// The same for the last request of a method, whatever came since.
+    pub fn answers_to(mut self, method: &str, status: &str, headers: &str, body: Body) -> Self {
+        let own = format!(
+            "Via: [$via_{method}]\nFrom: {}\nTo: {}\nCall-ID: [call_id]\nCSeq: [$cseq_{method}] {method}\n",
+            self.remote, self.local
         );
-        self.send(&text, status.starts_with('2'));
+        let text = self.response(status, &own, headers, body);
+        self.send(&text, method == "INVITE" && status >= "2");
         self
     }
 
@@ -176,7 +181,7 @@ impl Script {
             None => (what, ""),
         };
         let mut actions = String::new();
-        let mut keep = |variables: &mut BTreeSet<_>, name, header: &str, pattern: &str| {
+        let mut keep = |variables: &mut BTreeSet<String>, name: &str, header: &str, pattern: &str| {
             let place = match header {
                 "" => "search_in=\"body\"".to_owned(),
                 header => format!("search_in=\"hdr\" header=\"{header}\""),
@@ -184,12 +189,12 @@ impl Script {
             let pattern = pattern.replace('<', "&lt;").replace('>', "&gt;");
             let _ =
                 writeln!(actions, "<ereg regexp=\"{pattern}\" {place} check_it=\"true\" assign_to=\"{name}\"/>");
-            variables.insert(name);
+            variables.insert(name.to_owned());
         };
         let is_status = what.parse::<u16>().is_ok();
-        if what == "INVITE" {
-            keep(&mut self.variables, "via", "Via:", "SIP/2.*");
-            keep(&mut self.variables, "cseq", "CSeq:", "[0-9]+");
+        if !is_status && what != "ACK" {
+            keep(&mut self.variables, &format!("via_{what}"), "Via:", "SIP/2.*");
+            keep(&mut self.variables, &format!("cseq_{what}"), "CSeq:", "[0-9]+");
         }
         // The dialog begins.
         let begins = match self.is_caller {
@@ -201,13 +206,16 @@ impl Script {
             keep(&mut self.variables, "remote", remote, "<.*");
             keep(&mut self.variables, "target", "Contact:", "sip:[^>]*");
             if self.is_caller {
+                let called = (take(&mut self.remote), take(&mut self.target));
+                self.called = Some(called);
                 (self.remote, self.target) = ("[$remote]".into(), "[$target]".into());
             } else {
                 keep(&mut self.variables, "to", "To:", "<.*");
             }
         }
         for (header, pattern) in checks {
-            keep(&mut self.variables, "seen", header, pattern);
+            let name = if *header == "RSeq:" { "rseq" } else { "seen" };
+            keep(&mut self.variables, name, header, pattern);
         }
         if is_status && what >= "180" && optional.is_empty() {
             for provisional in ["100", "180", "183"].into_iter().filter(|it| *it < what) {
@@ -221,6 +229,13 @@ impl Script {
         }
         self.steps.push_str("</recv>\n");
         self
+    }
+
+    /// Insists on a reliable 18x and acknowledges it (RFC 3262).
+    pub fn gets_reliably(self, status: &str, checks: &[(&str, &str)]) -> Self {
+        let checks = [&[("Require:", "100rel"), ("RSeq:", "[0-9]+")], checks].concat();
+        let rack = format!("RAck: [$rseq] {} INVITE\n", self.invite_cseq);
+        self.gets_with(status, &checks).sends("PRACK", &rack, Body::None).gets("200")
     }
 
     /// Waits, but loses nothing that comes meanwhile.
@@ -241,7 +256,7 @@ impl Script {
 
     /// The scenario, with the port that sound is expected at.
     pub fn xml(&self, voice: u16) -> String {
-        let names: Vec<&str> = self.variables.iter().copied().collect();
+        let names: Vec<&str> = self.variables.iter().map(String::as_str).collect();
         let reference = match names.is_empty() {
             true => String::new(),
             false => format!("<Reference variables=\"{}\"/>\n", names.join(",")),
@@ -253,8 +268,12 @@ impl Script {
     fn request(&self, method: &str, cseq: u32, branch: u32, headers: &str, body: Body) -> String {
         let side = if self.is_caller { "a" } else { "b" };
         let via = format!("SIP/2.0/[transport] 127.0.0.1:[local_port];branch=z9hG4bK[pid]{side}{branch}");
-        let Self { target, local, remote, .. } = self;
-        // A challenged INVITE begins no dialog, and a CANCEL is not within one.
+        let (remote, target) = match (method, &self.called) {
+            // It says what the INVITE said.
+            ("CANCEL", Some((remote, target))) => (remote, target),
+            _ => (&self.remote, &self.target),
+        };
+        let local = &self.local;
         self.message(
             &format!(
                 "{method} {target} SIP/2.0\nVia: {via}\nMax-Forwards: 70\nFrom: {local}\nTo: {remote}\n\

@@ -1,0 +1,157 @@
+//! Ends that meet: BYE and BYE, CANCEL and 200, answers of several phones, and an ACK that never comes.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Body, Bridged, Over, Script, WAYS, Way, office, register};
+use crate::peers::sipp::Sipp;
+use crate::ports;
+
+fn rings() -> Script {
+    Script::callee().gets("INVITE").answers("180 Ringing", "", Body::None)
+}
+
+fn answers() -> Script {
+    rings().answers("200 OK", "", Body::Sdp).gets("ACK")
+}
+
+fn calls(way: Way) -> Script {
+    way.caller().invites("", Body::Sdp).gets("200").acks(Body::None)
+}
+
+/// The second is another request, for a call that is no more.
+#[test]
+fn a_second_bye_is_answered_and_changes_nothing() {
+    for way in WAYS {
+        let caller = calls(way).pauses(500).hangs_up().sends("BYE", "", Body::None).gets("481");
+        let Some(bridged) = Bridged::start(way, caller, answers().is_hung_up()) else { return };
+        let over = bridged.ends("completed", "normal");
+        assert_eq!(over.call["hangup_by"], "caller", "{:#}", over.call);
+
+        let callee = answers().pauses(500).hangs_up().sends("BYE", "", Body::None).gets("481");
+        let Some(bridged) = Bridged::start(way, calls(way).is_hung_up(), callee) else { return };
+        let over = bridged.ends("completed", "normal");
+        assert_eq!(over.call["hangup_by"], "callee", "{:#}", over.call);
+    }
+}
+
+/// Both get a 200 for their BYE, and the first one counts.
+#[test]
+fn both_sides_may_hang_up_at_once() {
+    let crosses = |script: Script| {
+        script
+            .gets("BYE")
+            .sends("BYE", "", Body::None)
+            .gets("200")
+            .answers_to("BYE", "200 OK", "", Body::None)
+    };
+    for way in WAYS {
+        let caller = calls(way).pauses(500).hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, crosses(answers())) else { return };
+        let over = bridged.ends("completed", "normal");
+        assert_eq!(over.call["hangup_by"], "caller", "{:#}", over.call);
+
+        let callee = answers().pauses(500).hangs_up();
+        let Some(bridged) = Bridged::start(way, crosses(calls(way)), callee) else { return };
+        let over = bridged.ends("completed", "normal");
+        assert_eq!(over.call["hangup_by"], "callee", "{:#}", over.call);
+    }
+}
+
+/// A CANCEL that comes after the answer changes nothing (RFC 3261 section 9.2).
+#[test]
+fn a_cancel_that_our_answer_crosses_is_too_late() {
+    for way in WAYS {
+        let caller = way.caller().invites("", Body::Sdp).gets("200").cancels().gets("200");
+        let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, answers().is_hung_up()) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}
+
+/// We cancel, and the callee answers: its call is acknowledged and hung up, the caller's is canceled.
+#[test]
+fn an_answer_that_crosses_our_cancel_is_hung_up() {
+    for way in WAYS {
+        let caller =
+            way.caller().invites("", Body::Sdp).gets("180").cancels().gets("200").gets("487").acks_refusal();
+        let callee = rings()
+            .gets("CANCEL")
+            .answers("200 OK", "", Body::Sdp)
+            .gets("ACK")
+            .answers_to("CANCEL", "200 OK", "", Body::None)
+            .is_hung_up();
+        let Some(bridged) = Bridged::start(way, caller, callee) else { return };
+        let over = bridged.ends("canceled", "canceled");
+        assert_eq!(over.call["hangup_by"], "caller", "{:#}", over.call);
+    }
+}
+
+/// A proxy behind us forks, and all three answer: the first has the call, the others are acknowledged and hung up
+/// (RFC 3261 section 13.2.2.4).
+#[test]
+fn of_three_answers_to_one_invite_the_first_counts() {
+    for way in WAYS {
+        let too_late = |script: Script, tag: &str| {
+            let to = [("To:", tag)];
+            script
+                .tagged(tag)
+                .answers("200 OK", "", Body::Sdp)
+                .gets_with("ACK", &to)
+                .gets_with("BYE", &to)
+                .replies("200 OK", "", Body::None)
+        };
+        let mut callee = Script::callee().gets("INVITE");
+        for tag in ["one", "two", "three"] {
+            callee = callee.tagged(tag).answers("180 Ringing", "", Body::None);
+        }
+        callee = callee.tagged("two").answers("200 OK", "", Body::Sdp).gets_with("ACK", &[("To:", "two")]);
+        callee = too_late(too_late(callee, "three"), "one");
+        callee = callee.gets_with("BYE", &[("To:", "two")]).replies("200 OK", "", Body::None);
+        let Some(bridged) = Bridged::start(way, calls(way).pauses(2_000).hangs_up(), callee) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}
+
+/// Three phones of one user ring; who answers first has the call, and the others are told so (RFC 3326).
+#[test]
+fn of_three_phones_the_first_to_answer_has_the_call() {
+    let Some((server, first)) = office(Way::In, "udp", json!({})) else { return };
+    let mut phones = Vec::new();
+    for (index, port) in [first, ports::take(1), ports::take(1)].into_iter().enumerate() {
+        if index > 0 {
+            register(&server, "bob", port);
+        }
+        let script = match index {
+            1 => rings().pauses(500).answers("200 OK", "", Body::Sdp).gets("ACK").is_hung_up(),
+            _ => rings()
+                .gets_with("CANCEL", &[("Reason:", "SIP ?; ?cause=200 ?; ?text=.Call completed elsewhere")])
+                .replies("200 OK", "", Body::None)
+                .answers("487 Request Terminated", "", Body::None)
+                .gets("ACK"),
+        };
+        let name = format!("phone-{index}");
+        phones.push(Sipp::play(server.folder(), &name, &script.xml(9), "udp", port, None).expect("SIPp"));
+    }
+    let caller = calls(Way::In).pauses(500).hangs_up().xml(9);
+    let sip = server.sip();
+    let caller = Sipp::play(server.folder(), "caller", &caller, "udp", ports::take(1), Some(sip)).expect("SIPp");
+    caller.finishes_content();
+    phones.into_iter().for_each(Sipp::finishes_content);
+    Over::of(server, "completed", "normal");
+}
+
+/// Our 200 is sent again for 64 T1, then both are hung up (RFC 3261 section 13.3.1.4).
+#[test]
+fn an_answer_without_ack_is_repeated_and_given_up() {
+    let caller = Way::In.caller().invites("", Body::Sdp).gets("200").is_hung_up();
+    let Some(bridged) = Bridged::start(Way::In, caller, answers().is_hung_up()) else { return };
+    let Bridged { server, caller, callee, .. } = bridged;
+    let limit = Duration::from_secs(50);
+    callee.finishes_content_in(limit);
+    let answers = caller.messages().matches("\nSIP/2.0 200 OK").count();
+    caller.finishes_content_in(limit);
+    assert!(answers >= 9, "the 200 came {answers} times");
+    Over::of(server, "failed", "no_ack");
+}

@@ -1,0 +1,103 @@
+//! Session timers (RFC 4028): refused, refreshed, refused the refresh, and left without one.
+
+use serde_json::json;
+
+use super::{Body, Bridged, Script, WAYS, Way};
+
+/// Ten seconds are shorter than anybody may ask for, but who answers so is believed: a refresh after five seconds, and
+/// the end after less than seven.
+const SHORT: &str = "Require: timer\nSession-Expires: 10;refresher=uac\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE\n";
+
+fn answers(headers: &str) -> Script {
+    Script::callee()
+        .gets("INVITE")
+        .answers("180 Ringing", "", Body::None)
+        .answers("200 OK", headers, Body::Sdp)
+        .gets("ACK")
+}
+
+fn calls(way: Way) -> Script {
+    way.caller().invites("", Body::Sdp).gets("200").acks(Body::None)
+}
+
+/// Who asks for too short an interval is told the shortest, and comes again.
+#[test]
+fn a_caller_whose_session_is_too_short_comes_again() {
+    let short = "Supported: timer\nSession-Expires: 30\n";
+    let long = "Supported: timer\nMin-SE: 90\nSession-Expires: 90;refresher=uac\n";
+    let caller = Way::In
+        .caller()
+        .invites(short, Body::Sdp)
+        .gets_with("422", &[("Min-SE:", "90")])
+        .acks_refusal()
+        .invites(long, Body::Sdp)
+        .gets_with("200", &[("Session-Expires:", "90;refresher=uac"), ("Require:", "timer")])
+        .acks(Body::None)
+        .pauses(1_500)
+        .hangs_up();
+    let Some(bridged) = Bridged::start(Way::In, caller, answers("").is_hung_up()) else { return };
+    bridged.ends_heard("completed", "normal");
+}
+
+/// Ours is too short for the callee: it gets the interval that it names.
+#[test]
+fn a_callee_for_whom_the_session_is_too_short_is_asked_again() {
+    for way in WAYS {
+        let callee = Script::callee()
+            .gets_with("INVITE", &[("Session-Expires:", "1800")])
+            .answers("422 Session Interval Too Small", "Min-SE: 3600\n", Body::None)
+            .gets("ACK")
+            .gets_with("INVITE", &[("Session-Expires:", "3600"), ("Min-SE:", "3600")])
+            .answers("180 Ringing", "", Body::None)
+            .answers("200 OK", "Require: timer\nSession-Expires: 3600;refresher=uas\n", Body::Sdp)
+            .gets("ACK")
+            .is_hung_up();
+        let settings = json!({ "session_timer": { "enabled": true, "expires_s": 1800 } });
+        let caller = calls(way).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::with(way, settings, caller, callee) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}
+
+/// It takes no UPDATE, so the refresh is a re-INVITE; that it refuses as well, and the call goes on until its time.
+#[test]
+fn a_callee_that_refuses_refreshes_keeps_its_call_until_it_expires() {
+    let callee = answers(SHORT)
+        .gets("UPDATE")
+        .replies("405 Method Not Allowed", "Allow: INVITE, ACK, BYE, CANCEL\n", Body::None)
+        .gets("INVITE")
+        .answers("488 Not Acceptable Here", "", Body::None)
+        .gets("ACK")
+        .is_hung_up();
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
+    bridged.ends_heard("completed", "session_expired");
+}
+
+#[test]
+fn a_callee_that_ignores_refreshes_is_hung_up_on() {
+    let callee = answers(SHORT).gets("UPDATE").is_hung_up();
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
+    bridged.ends_heard("completed", "session_expired");
+}
+
+/// It says that it knows of no call, so there is none.
+#[test]
+fn a_callee_that_has_lost_the_call_is_believed() {
+    let callee = answers(SHORT)
+        .gets("UPDATE")
+        .replies("481 Call/Transaction Does Not Exist", "", Body::None)
+        .is_hung_up();
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
+    bridged.ends_heard("completed", "session_expired");
+}
+
+/// The caller was to refresh and does not.
+#[test]
+fn a_side_that_does_not_refresh_as_it_promised_is_hung_up_on() {
+    let promise = "Supported: timer\nSession-Expires: 10;refresher=uas\n";
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), answers(promise).is_hung_up())
+    else {
+        return;
+    };
+    bridged.ends_heard("completed", "session_expired");
+}
