@@ -122,7 +122,8 @@ impl Over {
         let mut last = Value::Null;
         let is_over = || {
             let calls = server.get("/v1/calls").expect(200).json();
-            assert_eq!(calls["data"].as_array().map(Vec::len), Some(1), "one call: {calls:#}");
+            // It is written a moment after it came.
+            assert!(calls["data"].as_array().is_some_and(|data| data.len() < 2), "one call: {calls:#}");
             last = calls["data"][0].clone();
             FINAL.contains(&last["status"].as_str()?).then_some(())
         };

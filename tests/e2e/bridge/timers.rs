@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Body, Bridged, Script, WAYS, Way};
+use crate::order::details;
 
 /// Ten seconds are shorter than anybody may ask for, but who answers so is believed: a refresh after five seconds, and
 /// the end after less than seven.
@@ -59,25 +60,43 @@ fn a_callee_for_whom_the_session_is_too_short_is_asked_again() {
     }
 }
 
-/// It takes no UPDATE, so the refresh is a re-INVITE; that it refuses as well, and the call goes on until its time.
+/// It takes no UPDATE, so the refresh is a re-INVITE; that it refuses once, and the next one it answers.
 #[test]
-fn a_callee_that_refuses_refreshes_keeps_its_call_until_it_expires() {
+fn a_callee_that_refuses_a_refresh_is_asked_again() {
+    let again = "Require: timer\nSession-Expires: 3600;refresher=uac\n";
     let callee = answers(SHORT)
         .gets("UPDATE")
         .replies("405 Method Not Allowed", "Allow: INVITE, ACK, BYE, CANCEL\n", Body::None)
         .gets("INVITE")
         .answers("488 Not Acceptable Here", "", Body::None)
         .gets("ACK")
-        .is_hung_up();
+        .gets("INVITE")
+        .answers("200 OK", again, Body::Sdp)
+        .gets("ACK")
+        .pauses(1_000)
+        .hangs_up();
     let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
-    bridged.ends_heard("completed", "session_expired");
+    bridged.ends_heard("completed", "normal");
+}
+
+/// Its answer to a refresh puts us on hold: it is an answer like any other (RFC 3264 section 8).
+#[test]
+fn an_answer_to_a_refresh_may_hold() {
+    let once = "Require: timer\nSession-Expires: 10;refresher=uac\n";
+    let again = "Require: timer\nSession-Expires: 3600;refresher=uac\n";
+    let callee = answers(once).gets("INVITE").answers("200 OK", again, Body::Hold).gets("ACK");
+    let callee = callee.pauses(1_000).hangs_up();
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
+    let over = bridged.ends_heard("completed", "normal");
+    let id = over.call["id"].as_str().expect("an id");
+    assert_eq!(details(&over.server, id, "held"), [json!({ "leg": "second" })]);
 }
 
 #[test]
 fn a_callee_that_ignores_refreshes_is_hung_up_on() {
     let callee = answers(SHORT).gets("UPDATE").is_hung_up();
     let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
-    bridged.ends_heard("completed", "session_expired");
+    bridged.ends_heard("failed", "session_expired");
 }
 
 /// It says that it knows of no call, so there is none.
@@ -88,7 +107,7 @@ fn a_callee_that_has_lost_the_call_is_believed() {
         .replies("481 Call/Transaction Does Not Exist", "", Body::None)
         .is_hung_up();
     let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
-    bridged.ends_heard("completed", "session_expired");
+    bridged.ends_heard("failed", "session_expired");
 }
 
 /// The caller was to refresh and does not.
@@ -99,5 +118,5 @@ fn a_side_that_does_not_refresh_as_it_promised_is_hung_up_on() {
     else {
         return;
     };
-    bridged.ends_heard("completed", "session_expired");
+    bridged.ends_heard("failed", "session_expired");
 }

@@ -1,12 +1,12 @@
 //! How a message looks: short names, long headers, and a byte at a time.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Body, Bridged, OURS, Over, Script, WAYS, Way, office};
+use super::{Body, Bridged, Over, Script, WAYS, Way, office};
 use crate::odd::one_byte_at_a_time;
 use crate::peers::sipp::Sipp;
 use crate::peers::voice::Voice;
@@ -37,11 +37,11 @@ fn short_names_are_understood_from_both_sides() {
     }
 }
 
-/// One field of 8 KB and two hundred others, from both sides.
+/// One field of 8 KB and a hundred others, from both sides.
 #[test]
 fn long_headers_are_carried() {
     let mut headers = format!("X-Long: {}\n", "abcdefgh".repeat(1024));
-    for n in 0..200 {
+    for n in 0..100 {
         headers.push_str(&format!("X-Filler-{n}: {}\n", "0123456789".repeat(10)));
     }
     for way in WAYS {
@@ -53,12 +53,12 @@ fn long_headers_are_carried() {
     }
 }
 
-/// An INVITE from the carrier with `filler` in it.
+/// An INVITE from the carrier, for a number that nobody has, with `filler` in it.
 fn invite(transport: &str, port: u16, call: &str, filler: &str) -> String {
     format!(
-        "INVITE sip:{OURS}@127.0.0.1 SIP/2.0\r\n\
+        "INVITE sip:+12025550177@127.0.0.1 SIP/2.0\r\n\
          Via: SIP/2.0/{transport} 127.0.0.1:{port};branch=z9hG4bK{call}\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:+12025550199@127.0.0.1>;tag=1\r\nTo: <sip:{OURS}@127.0.0.1>\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:+12025550199@127.0.0.1>;tag=1\r\nTo: <sip:+12025550177@127.0.0.1>\r\n\
          Call-ID: {call}\r\nCSeq: 1 INVITE\r\nContact: <sip:carrier@127.0.0.1:{port}>\r\n\
          {filler}Content-Length: 0\r\n\r\n"
     )
@@ -75,24 +75,23 @@ fn headers_beyond_every_limit_hurt_nobody() {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
     let own = socket.local_addr().expect("its address").port();
-    for (call, filler) in [("long", long(64_500)), ("many", many.clone())] {
+    // Nobody has that number: what was read is refused for that.
+    for (call, filler, status) in [("long", long(64_500), "404"), ("many", many.clone(), "513")] {
         socket.send_to(invite("UDP", own, call, &filler).as_bytes(), server.sip()).expect("sent");
         let mut buffer = [0; 65_536];
         let (length, _) = socket.recv_from(&mut buffer).expect("an answer");
         let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        assert!(text.starts_with("SIP/2.0 "), "{call}: {text}");
-        eprintln!("{call}: {}", text.lines().next().unwrap_or_default());
+        assert!(text.starts_with(&format!("SIP/2.0 {status} ")), "{call}: {text}");
     }
     for (call, filler) in [("stream", long(10_000_000)), ("streams", many.repeat(20))] {
         let mut stream = TcpStream::connect(server.sip()).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
         // Not all of it may be taken any more.
         let _ = stream.write_all(invite("TCP", own, call, &filler).as_bytes());
         let mut answer = Vec::new();
         let ended = stream.read_to_end(&mut answer);
-        let text = String::from_utf8_lossy(&answer).into_owned();
-        eprintln!("{call}: {ended:?} {}", text.lines().next().unwrap_or_default());
-        assert!(!text.contains("SIP/2.0 100"), "{call} was begun: {text}");
+        let is_open = ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(!is_open && answer.is_empty(), "{call}: {}", String::from_utf8_lossy(&answer));
     }
 
     let folder = server.folder();
