@@ -52,7 +52,6 @@ impl Way {
 /// A server between two SIPps, and the voices of both.
 struct Bridged {
     server: Server,
-    way: Way,
     callee: Sipp,
     caller: Sipp,
     /// The caller's voice, then the callee's.
@@ -80,7 +79,7 @@ impl Bridged {
         let callee = Sipp::play(server.folder(), "callee", &callee.xml(voices[1].port), "udp", port, None)?;
         let xml = caller.xml(voices[0].port);
         let caller = Sipp::play(server.folder(), "caller", &xml, "udp", ports::take(1), Some(server.sip()))?;
-        Some(Self { server, way, callee, caller, voices })
+        Some(Self { server, callee, caller, voices })
     }
 
     /// Waits until both sides are through; the call is to end in `status` for `cause`.
@@ -100,18 +99,10 @@ impl Bridged {
     /// The same for a call in which both sides are to have heard each other.
     #[track_caller]
     fn ends_heard(self, status: &str, cause: &str) -> Over {
-        let Self { server, way, callee, caller, voices } = self;
+        let Self { server, callee, caller, voices } = self;
         caller.finishes_content();
         callee.finishes_content();
-        for (listener, speaker) in [(&voices[0], &voices[1]), (&voices[1], &voices[0])] {
-            let heard = listener.heard().active();
-            let (share, seconds) = (heard.share_of(speaker.hz), heard.seconds());
-            assert!(
-                share > 0.8 && seconds > 0.5,
-                "{way:?}: of {} Hz it heard a share of {share} in {seconds} s",
-                speaker.hz
-            );
-        }
+        hear_each_other(&voices);
         Over::of(server, status, cause)
     }
 }
@@ -141,6 +132,17 @@ impl Over {
         let log = server.log();
         assert!(!log.contains("ERROR"), "{log}");
         Self { server, call }
+    }
+}
+
+/// What one side said was heard on the other one, and nothing else.
+#[track_caller]
+fn hear_each_other([one, other]: &[Voice; 2]) {
+    for (listener, speaker) in [(one, other), (other, one)] {
+        let heard = listener.heard().active();
+        let (share, seconds) = (heard.share_of(speaker.hz), heard.seconds());
+        let hz = speaker.hz;
+        assert!(share > 0.8 && seconds > 0.5, "of {hz} Hz there is a share of {share} in {seconds} s");
     }
 }
 

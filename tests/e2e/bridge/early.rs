@@ -1,5 +1,7 @@
 //! Before the answer: reliable provisional responses (RFC 3262), and offers within them (RFC 3311).
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{Body, Bridged, Script, WAYS, Way};
@@ -26,6 +28,58 @@ fn a_caller_that_requires_it_rings_reliably() {
         let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
         bridged.ends_heard("completed", "normal");
     }
+}
+
+/// It offers late as well: our first reliable response offers, its PRACK answers (RFC 3262 section 5).
+#[test]
+fn a_caller_that_requires_it_is_offered_to_while_it_rings() {
+    let offer = [("", "m=audio [0-9]+ RTP/AVP")];
+    for way in WAYS {
+        let caller = way.caller().invites("Require: 100rel\n", Body::None);
+        let caller = caller.gets_reliably_answering("180", &offer, Body::Sdp);
+        let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        bridged.ends_heard("completed", "normal");
+
+        // With early media on the other side it hears that before the answer.
+        let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").is_hung_up();
+        let caller = way.caller().invites("Require: 100rel\n", Body::None);
+        let caller = caller.gets_reliably_answering("183", &offer, Body::Sdp);
+        let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::with(way, supported(), caller, callee) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}
+
+/// A PRACK for something else is none (RFC 3262 section 3).
+#[test]
+fn a_prack_for_another_response_is_refused() {
+    let caller = Way::In
+        .caller()
+        .invites("Require: 100rel\n", Body::Sdp)
+        .gets_with("180", &[("RSeq:", "[0-9]+")])
+        .sends("PRACK", "RAck: 1 1 INVITE\n", Body::None)
+        .gets("481")
+        .sends("PRACK", "RAck: [$rseq] 1 INVITE\n", Body::None)
+        .gets("200")
+        .gets("200");
+    let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
+    let Some(bridged) = Bridged::start(Way::In, caller, answers()) else { return };
+    bridged.ends_heard("completed", "normal");
+}
+
+/// It is repeated for 64 T1, then the call is refused and nobody rings any more.
+#[test]
+fn a_caller_that_requires_it_and_never_acknowledges_is_refused() {
+    let caller = Way::In.caller().invites("Require: 100rel\n", Body::Sdp).gets("180").gets("504").acks_refusal();
+    let callee = Script::callee().gets("INVITE").answers("180 Ringing", "", Body::None);
+    let callee = callee
+        .gets("CANCEL")
+        .replies("200 OK", "", Body::None)
+        .answers("487 Request Terminated", "", Body::None)
+        .gets("ACK");
+    let Some(bridged) = Bridged::start(Way::In, caller, callee) else { return };
+    bridged.ends_in(Duration::from_secs(50), "failed", "no_ack");
 }
 
 /// Who only supports it is free to hear of it or not, and nothing is missing without it.

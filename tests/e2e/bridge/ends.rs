@@ -103,8 +103,9 @@ fn of_three_answers_to_one_invite_the_first_counts() {
                 .replies("200 OK", "", Body::None)
         };
         let mut callee = Script::callee().gets("INVITE");
-        for tag in ["one", "two", "three"] {
-            callee = callee.tagged(tag).answers("180 Ringing", "", Body::None);
+        for (tag, status) in [("one", "183 Session Progress"), ("two", "180 Ringing"), ("three", "183 Still")] {
+            let early = if tag == "two" { Body::None } else { Body::Elsewhere };
+            callee = callee.tagged(tag).answers(status, "", early);
         }
         callee = callee.tagged("two").answers("200 OK", "", Body::Sdp).gets_with("ACK", &[("To:", "two")]);
         callee = too_late(too_late(callee, "three"), "one");
@@ -140,6 +141,22 @@ fn of_three_phones_the_first_to_answer_has_the_call() {
     caller.finishes_content();
     phones.into_iter().for_each(Sipp::finishes_content);
     Over::of(server, "completed", "normal");
+}
+
+/// A caller may leave an early dialog by BYE as well (RFC 3261 section 15).
+#[test]
+fn a_caller_may_say_bye_while_it_rings() {
+    for way in WAYS {
+        let caller = way.caller().invites("", Body::Sdp).gets("180").sends("BYE", "", Body::None);
+        let caller = caller.gets("200?").gets("487").acks_refusal();
+        let callee = rings()
+            .gets("CANCEL")
+            .replies("200 OK", "", Body::None)
+            .answers("487 Request Terminated", "", Body::None)
+            .gets("ACK");
+        let Some(bridged) = Bridged::start(way, caller, callee) else { return };
+        bridged.ends("canceled", "canceled");
+    }
 }
 
 /// Our 200 is sent again for 64 T1, then both are hung up (RFC 3261 section 13.3.1.4).

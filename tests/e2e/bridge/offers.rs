@@ -75,6 +75,46 @@ fn a_reinvite_without_sdp_is_offered_to() {
     }
 }
 
+/// A re-INVITE that cannot be is refused, and what was agreed holds (RFC 3261 section 14.2).
+#[test]
+fn an_offer_of_nothing_that_we_speak_changes_nothing() {
+    for way in WAYS {
+        let tries = |script: Script| script.sends("INVITE", "", Body::Alien).gets("488").acks_refusal();
+        let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Sdp).gets("ACK");
+        let caller = tries(calls(way)).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, tries(callee).is_hung_up()) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}
+
+/// Both sides answer with a place where nobody listens, and move with a re-INVITE.
+#[test]
+fn a_reinvite_moves_the_sound() {
+    for way in WAYS {
+        let moves = |script: Script| script.sends("INVITE", "", Body::Sdp).gets("200").acks(Body::None);
+        let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Elsewhere).gets("ACK");
+        let caller = way.caller().invites("", Body::Elsewhere).gets("200").acks(Body::None);
+        let caller = moves(caller).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, moves(callee).is_hung_up()) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}
+
+/// The answer that never comes: the ACK of our offer, and the 200 to it, have no SDP.
+#[test]
+fn an_offer_that_is_not_answered_ends_the_call() {
+    for way in WAYS {
+        let caller = way.caller().invites("", Body::None).gets("200").acks(Body::None).is_hung_up();
+        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        bridged.ends("failed", "media_failed");
+
+        let caller = way.caller().invites("", Body::Sdp).gets("488").acks_refusal();
+        let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::None).gets("ACK").is_hung_up();
+        let Some(bridged) = Bridged::start(way, caller, callee) else { return };
+        bridged.ends("failed", "media_failed");
+    }
+}
+
 /// Answers; from then on we are to refresh the session by re-INVITE, after fifteen seconds.
 fn answers_with_timer() -> Script {
     Script::callee()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Body, Bridged, Over, Script, WAYS, Way, office};
+use super::{Body, Bridged, Over, Script, WAYS, Way, hear_each_other, office};
 use crate::odd::one_byte_at_a_time;
 use crate::peers::sipp::Sipp;
 use crate::peers::voice::Voice;
@@ -101,6 +101,7 @@ fn headers_beyond_every_limit_hurt_nobody() {
     let caller = Sipp::play(folder, "caller", &caller, "udp", own, Some(server.sip())).expect("SIPp");
     caller.finishes_content();
     callee.finishes_content();
+    hear_each_other(&voices);
     Over::of(server, "completed", "normal");
 }
 
@@ -119,5 +120,6 @@ fn tcp_may_come_in_fragments_of_one_byte_from_both_sides() {
         Sipp::play(server.folder(), "caller", &caller, "tcp", ports::take(1), Some(target)).expect("SIPp");
     caller.finishes_content();
     callee.finishes_content();
+    hear_each_other(&voices);
     Over::of(server, "completed", "normal");
 }

@@ -11,6 +11,10 @@ pub enum Body {
     Sdp,
     /// SDP by which the other side is put on hold.
     Hold,
+    /// SDP of a place where nobody listens.
+    Elsewhere,
+    /// SDP without a codec that we speak.
+    Alien,
 }
 
 /// One side of one call.
@@ -233,9 +237,14 @@ impl Script {
 
     /// Insists on a reliable 18x and acknowledges it (RFC 3262).
     pub fn gets_reliably(self, status: &str, checks: &[(&str, &str)]) -> Self {
+        self.gets_reliably_answering(status, checks, Body::None)
+    }
+
+    /// The same with what its PRACK brings.
+    pub fn gets_reliably_answering(self, status: &str, checks: &[(&str, &str)], body: Body) -> Self {
         let checks = [&[("Require:", "100rel"), ("RSeq:", "[0-9]+")], checks].concat();
         let rack = format!("RAck: [$rseq] {} INVITE\n", self.invite_cseq);
-        self.gets_with(status, &checks).sends("PRACK", &rack, Body::None).gets("200")
+        self.gets_with(status, &checks).sends("PRACK", &rack, body).gets("200")
     }
 
     /// Waits, but loses nothing that comes meanwhile.
@@ -295,6 +304,11 @@ impl Script {
             Body::None => ("", String::new()),
             Body::Sdp => ("Content-Type: application/sdp\n", format!("{sdp}a=sendrecv\n")),
             Body::Hold => ("Content-Type: application/sdp\n", format!("{sdp}a=sendonly\n")),
+            Body::Elsewhere => ("Content-Type: application/sdp\n", sdp.replace("[voice]", "9")),
+            Body::Alien => (
+                "Content-Type: application/sdp\n",
+                sdp.replace("AVP 0 101", "AVP 97").replace("0 PCMU/8000", "97 iLBC/8000").replace("101", "98"),
+            ),
         };
         let version = self.steps.matches("m=audio").count().to_string();
         let contact = "Contact: <sip:peer@127.0.0.1:[local_port];transport=[transport]>\n";

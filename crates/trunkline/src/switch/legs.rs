@@ -68,6 +68,8 @@ impl Loop {
             }
             sip::Event::Offer { body, .. } => self.offered(at, leg, &body, now),
             sip::Event::Acked { body, .. } => self.acked(at, &body, now),
+            // Where it acknowledges an answer of ours it brings nothing.
+            sip::Event::Pracked { body, .. } if !body.is_empty() => self.acked(at, &body, now),
             sip::Event::Refreshed { body, .. } => self.refreshed(at, &body, now),
             sip::Event::Info { content_type, body, .. } => {
                 let line = self.calls.get(at.call).and_then(|entry| entry.leg(at)?.media.as_ref());
