@@ -40,13 +40,29 @@ impl Way {
     /// Begins the caller's side.
     fn caller(self) -> Script {
         match self {
-            Self::In => {
-                Script::caller("sip:+12025550199@127.0.0.1:[local_port]", &format!("sip:{OURS}@127.0.0.1:[remote_port]"))
-            }
+            Self::In => Script::caller(
+                "sip:+12025550199@127.0.0.1:[local_port]",
+                &format!("sip:{OURS}@127.0.0.1:[remote_port]"),
+            ),
             Self::Out => Script::caller(&format!("sip:alice@{DOMAIN}"), &format!("sip:{THEIRS}@{DOMAIN}"))
                 .phone("alice", PASSWORD),
         }
     }
+}
+
+/// Is called and rings.
+fn rings() -> Script {
+    Script::callee().gets("INVITE").answers("180 Ringing", "", Body::None)
+}
+
+/// Is called and answers.
+fn answers() -> Script {
+    rings().answers("200 OK", "", Body::Sdp).gets("ACK")
+}
+
+/// Calls and is answered.
+fn calls(way: Way) -> Script {
+    way.caller().invites("", Body::Sdp).gets("200").acks(Body::None)
 }
 
 /// A server between two SIPps, and the voices of both.
@@ -175,9 +191,7 @@ fn office(way: Way, transport: &str, settings: Value) -> Option<(Server, u16)> {
 #[track_caller]
 fn register(server: &Server, user: &str, port: u16) -> Option<()> {
     let address = format!("sip:{user}@{DOMAIN}");
-    let script = Script::caller(&address, &address)
-        .phone(user, PASSWORD)
-        .registers(&format!("sip:{DOMAIN}"));
+    let script = Script::caller(&address, &address).phone(user, PASSWORD).registers(&format!("sip:{DOMAIN}"));
     let name = format!("register-{user}");
     let phone = Sipp::play(server.folder(), &name, &script.xml(0), "udp", port, Some(server.sip()))?;
     phone.finishes_content();

@@ -4,20 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Body, Bridged, Script, WAYS, Way};
+use super::{Body, Bridged, Script, WAYS, Way, answers, calls, rings};
 
-fn answers() -> Script {
-    Script::callee()
-        .gets("INVITE")
-        .answers("180 Ringing", "", Body::None)
-        .pauses(500)
-        .answers("200 OK", "", Body::Sdp)
-        .gets("ACK")
-        .is_hung_up()
-}
-
-fn calls(way: Way) -> Script {
-    way.caller().invites("", Body::Sdp).gets("200").acks(Body::None)
+/// Answers after a while, and talks until it is hung up on.
+fn answers_later() -> Script {
+    rings().pauses(500).answers("200 OK", "", Body::Sdp).gets("ACK").gets_bye()
 }
 
 #[test]
@@ -25,7 +16,7 @@ fn a_caller_that_requires_it_rings_reliably() {
     for way in WAYS {
         let caller = way.caller().invites("Require: 100rel\n", Body::Sdp).gets_reliably("180", &[]);
         let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
@@ -38,11 +29,11 @@ fn a_caller_that_requires_it_is_offered_to_while_it_rings() {
         let caller = way.caller().invites("Require: 100rel\n", Body::None);
         let caller = caller.gets_reliably_answering("180", &offer, Body::Sdp);
         let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
         bridged.ends_heard("completed", "normal");
 
         // With early media on the other side it hears that before the answer.
-        let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").is_hung_up();
+        let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let caller = way.caller().invites("Require: 100rel\n", Body::None);
         let caller = caller.gets_reliably_answering("183", &offer, Body::Sdp);
         let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
@@ -64,21 +55,58 @@ fn a_prack_for_another_response_is_refused() {
         .gets("200")
         .gets("200");
     let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
-    let Some(bridged) = Bridged::start(Way::In, caller, answers()) else { return };
+    let Some(bridged) = Bridged::start(Way::In, caller, answers_later()) else { return };
     bridged.ends_heard("completed", "normal");
+}
+
+/// What brings no SDP need not be acknowledged before the answer, and may be after it (RFC 3262 section 3).
+#[test]
+fn an_answer_may_overtake_a_prack() {
+    for way in WAYS {
+        let caller = way.caller().invites("Require: 100rel\n", Body::Sdp);
+        let cseq = if way == Way::In { 1 } else { 2 };
+        let caller = caller
+            .gets_with("180", &[("RSeq:", "[0-9]+")])
+            .gets("200")
+            .sends("PRACK", &format!("RAck: [$rseq] {cseq} INVITE\n"), Body::None)
+            .gets("200");
+        let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}
+
+/// Sound before the answer, which never comes.
+#[test]
+fn early_media_may_end_in_a_refusal() {
+    for way in WAYS {
+        let caller = way.caller().invites("", Body::Sdp);
+        let caller = caller.gets_with("183", &[("", "m=audio [0-9]+ RTP/AVP")]).gets("486").acks_refusal();
+        let callee = Script::callee().gets("INVITE").answers("183 Session Progress", "", Body::Sdp);
+        let callee = callee.pauses(1_500).answers("486 Busy Here", "", Body::None).gets("ACK");
+        let Some(bridged) = Bridged::start(way, caller, callee) else { return };
+        bridged.ends_heard("busy", "busy");
+    }
+}
+
+/// A second INVITE in a dialog whose first one has no answer yet is put off (RFC 3261 section 14.2).
+#[test]
+fn a_reinvite_before_the_answer_is_put_off() {
+    for way in WAYS {
+        let caller = way.caller().invites("", Body::Sdp).gets("180").sends("INVITE", "", Body::Sdp);
+        let caller = caller.gets_with("500", &[("Retry-After:", "[0-9]+")]).acks_refusal().gets("200");
+        let caller = caller.acks_as(if way == Way::In { 1 } else { 2 }, Body::None).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
 }
 
 /// It is repeated for 64 T1, then the call is refused and nobody rings any more.
 #[test]
 fn a_caller_that_requires_it_and_never_acknowledges_is_refused() {
-    let caller = Way::In.caller().invites("Require: 100rel\n", Body::Sdp).gets("180").gets("504").acks_refusal();
-    let callee = Script::callee().gets("INVITE").answers("180 Ringing", "", Body::None);
-    let callee = callee
-        .gets("CANCEL")
-        .replies("200 OK", "", Body::None)
-        .answers("487 Request Terminated", "", Body::None)
-        .gets("ACK");
-    let Some(bridged) = Bridged::start(Way::In, caller, callee) else { return };
+    let caller =
+        Way::In.caller().invites("Require: 100rel\n", Body::Sdp).gets("180").gets("504").acks_refusal();
+    let Some(bridged) = Bridged::start(Way::In, caller, rings().gets_canceled(&[])) else { return };
     bridged.ends_in(Duration::from_secs(50), "failed", "no_ack");
 }
 
@@ -88,7 +116,7 @@ fn a_caller_that_supports_it_is_answered() {
     for way in WAYS {
         let caller = way.caller().invites("Supported: 100rel\n", Body::Sdp).gets("180").gets("200");
         let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
@@ -114,7 +142,7 @@ fn supported() -> serde_json::Value {
 #[test]
 fn a_callee_rings_reliably() {
     for way in WAYS {
-        let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").is_hung_up();
+        let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let caller = calls(way).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, supported(), caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
@@ -124,7 +152,7 @@ fn a_callee_rings_reliably() {
 #[test]
 fn both_sides_ring_reliably() {
     for way in WAYS {
-        let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").is_hung_up();
+        let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let caller = way
             .caller()
             .invites("Require: 100rel\n", Body::Sdp)
@@ -139,7 +167,7 @@ fn both_sides_ring_reliably() {
 #[test]
 fn a_caller_updates_before_the_answer() {
     for way in WAYS {
-        let callee = rings_reliably().pauses(1_000).answers("200 OK", "", Body::None).gets("ACK").is_hung_up();
+        let callee = rings_reliably().pauses(1_000).answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let caller = way
             .caller()
             .invites("Require: 100rel\n", Body::Sdp)
@@ -166,7 +194,7 @@ fn a_callers_update_that_comes_too_early_is_put_off() {
             .gets_with("500", &[("Retry-After:", "[0-9]+")])
             .gets("200");
         let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
@@ -189,7 +217,7 @@ fn a_callee_updates_before_the_answer() {
             .gets_with("200", &[("", "m=audio [0-9]+ RTP/AVP")])
             .answers("200 OK", "", Body::None)
             .gets("ACK")
-            .is_hung_up();
+            .gets_bye();
         let caller = calls(way).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, supported(), caller, callee) else { return };
         bridged.ends_heard("completed", "normal");

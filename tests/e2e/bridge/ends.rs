@@ -4,33 +4,21 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Body, Bridged, Over, Script, WAYS, Way, office, register};
+use super::{Body, Bridged, Over, Script, WAYS, Way, answers, calls, office, register, rings};
 use crate::peers::sipp::Sipp;
 use crate::ports;
-
-fn rings() -> Script {
-    Script::callee().gets("INVITE").answers("180 Ringing", "", Body::None)
-}
-
-fn answers() -> Script {
-    rings().answers("200 OK", "", Body::Sdp).gets("ACK")
-}
-
-fn calls(way: Way) -> Script {
-    way.caller().invites("", Body::Sdp).gets("200").acks(Body::None)
-}
 
 /// The second is another request, for a call that is no more.
 #[test]
 fn a_second_bye_is_answered_and_changes_nothing() {
     for way in WAYS {
         let caller = calls(way).pauses(500).hangs_up().sends("BYE", "", Body::None).gets("481");
-        let Some(bridged) = Bridged::start(way, caller, answers().is_hung_up()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         let over = bridged.ends("completed", "normal");
         assert_eq!(over.call["hangup_by"], "caller", "{:#}", over.call);
 
         let callee = answers().pauses(500).hangs_up().sends("BYE", "", Body::None).gets("481");
-        let Some(bridged) = Bridged::start(way, calls(way).is_hung_up(), callee) else { return };
+        let Some(bridged) = Bridged::start(way, calls(way).gets_bye(), callee) else { return };
         let over = bridged.ends("completed", "normal");
         assert_eq!(over.call["hangup_by"], "callee", "{:#}", over.call);
     }
@@ -40,11 +28,12 @@ fn a_second_bye_is_answered_and_changes_nothing() {
 #[test]
 fn both_sides_may_hang_up_at_once() {
     let crosses = |script: Script| {
-        script
-            .gets("BYE")
-            .sends("BYE", "", Body::None)
-            .gets("200")
-            .answers_to("BYE", "200 OK", "", Body::None)
+        script.gets("BYE").sends("BYE", "", Body::None).gets("200").answers_to(
+            "BYE",
+            "200 OK",
+            "",
+            Body::None,
+        )
     };
     for way in WAYS {
         let caller = calls(way).pauses(500).hangs_up();
@@ -65,14 +54,14 @@ fn a_cancel_that_our_answer_crosses_is_too_late() {
     for way in WAYS {
         let caller = way.caller().invites("", Body::Sdp).gets("200").cancels().gets("200");
         let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, answers().is_hung_up()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
 
 /// We cancel, and the callee answers: its call is acknowledged and hung up, the caller's is canceled.
 #[test]
-fn an_answer_that_crosses_our_cancel_is_hung_up() {
+fn an_answer_that_crosses_our_cancel_gets_bye() {
     for way in WAYS {
         let caller =
             way.caller().invites("", Body::Sdp).gets("180").cancels().gets("200").gets("487").acks_refusal();
@@ -81,7 +70,7 @@ fn an_answer_that_crosses_our_cancel_is_hung_up() {
             .answers("200 OK", "", Body::Sdp)
             .gets("ACK")
             .answers_to("CANCEL", "200 OK", "", Body::None)
-            .is_hung_up();
+            .gets_bye();
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
         let over = bridged.ends("canceled", "canceled");
         assert_eq!(over.call["hangup_by"], "caller", "{:#}", over.call);
@@ -103,7 +92,8 @@ fn of_three_answers_to_one_invite_the_first_counts() {
                 .replies("200 OK", "", Body::None)
         };
         let mut callee = Script::callee().gets("INVITE");
-        for (tag, status) in [("one", "183 Session Progress"), ("two", "180 Ringing"), ("three", "183 Still")] {
+        for (tag, status) in [("one", "183 Session Progress"), ("two", "180 Ringing"), ("three", "183 Still")]
+        {
             let early = if tag == "two" { Body::None } else { Body::Elsewhere };
             callee = callee.tagged(tag).answers(status, "", early);
         }
@@ -125,19 +115,18 @@ fn of_three_phones_the_first_to_answer_has_the_call() {
             register(&server, "bob", port);
         }
         let script = match index {
-            1 => rings().pauses(500).answers("200 OK", "", Body::Sdp).gets("ACK").is_hung_up(),
-            _ => rings()
-                .gets_with("CANCEL", &[("Reason:", "SIP ?; ?cause=200 ?; ?text=.Call completed elsewhere")])
-                .replies("200 OK", "", Body::None)
-                .answers("487 Request Terminated", "", Body::None)
-                .gets("ACK"),
+            1 => rings().pauses(500).answers("200 OK", "", Body::Sdp).gets("ACK").gets_bye(),
+            _ => {
+                rings().gets_canceled(&[("Reason:", "SIP ?; ?cause=200 ?; ?text=.Call completed elsewhere")])
+            }
         };
         let name = format!("phone-{index}");
         phones.push(Sipp::play(server.folder(), &name, &script.xml(9), "udp", port, None).expect("SIPp"));
     }
     let caller = calls(Way::In).pauses(500).hangs_up().xml(9);
     let sip = server.sip();
-    let caller = Sipp::play(server.folder(), "caller", &caller, "udp", ports::take(1), Some(sip)).expect("SIPp");
+    let caller =
+        Sipp::play(server.folder(), "caller", &caller, "udp", ports::take(1), Some(sip)).expect("SIPp");
     caller.finishes_content();
     phones.into_iter().for_each(Sipp::finishes_content);
     Over::of(server, "completed", "normal");
@@ -149,21 +138,34 @@ fn a_caller_may_say_bye_while_it_rings() {
     for way in WAYS {
         let caller = way.caller().invites("", Body::Sdp).gets("180").sends("BYE", "", Body::None);
         let caller = caller.gets("200?").gets("487").acks_refusal();
-        let callee = rings()
-            .gets("CANCEL")
-            .replies("200 OK", "", Body::None)
-            .answers("487 Request Terminated", "", Body::None)
-            .gets("ACK");
+        let callee = rings().gets_canceled(&[]);
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
         bridged.ends("canceled", "canceled");
+    }
+}
+
+/// Neither waits for the ACK: the caller hangs up instead of it, the callee with its answer.
+#[test]
+fn a_bye_may_come_before_the_ack() {
+    for way in WAYS {
+        let caller = way.caller().invites("", Body::Sdp).gets("200").hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
+        let over = bridged.ends("completed", "normal");
+        assert_eq!(over.call["hangup_by"], "caller", "{:#}", over.call);
+
+        let callee = rings().answers("200 OK", "", Body::Sdp).sends("BYE", "", Body::None);
+        let callee = callee.gets("ACK").gets("200");
+        let Some(bridged) = Bridged::start(way, calls(way).gets_bye(), callee) else { return };
+        let over = bridged.ends("completed", "normal");
+        assert_eq!(over.call["hangup_by"], "callee", "{:#}", over.call);
     }
 }
 
 /// Our 200 is sent again for 64 T1, then both are hung up (RFC 3261 section 13.3.1.4).
 #[test]
 fn an_answer_without_ack_is_repeated_and_given_up() {
-    let caller = Way::In.caller().invites("", Body::Sdp).gets("200").is_hung_up();
-    let Some(bridged) = Bridged::start(Way::In, caller, answers().is_hung_up()) else { return };
+    let caller = Way::In.caller().invites("", Body::Sdp).gets("200").gets_bye();
+    let Some(bridged) = Bridged::start(Way::In, caller, answers().gets_bye()) else { return };
     let Bridged { server, caller, callee, .. } = bridged;
     let limit = Duration::from_secs(50);
     callee.finishes_content_in(limit);

@@ -1,27 +1,12 @@
 //! Who offers, and when: late offers, re-INVITEs, glare, acknowledgements out of order.
 
-use super::{Body, Bridged, Script, WAYS, Way};
-
-/// Answers at once and talks until it is hung up on.
-fn answers() -> Script {
-    Script::callee()
-        .gets("INVITE")
-        .answers("180 Ringing", "", Body::None)
-        .answers("200 OK", "", Body::Sdp)
-        .gets("ACK")
-        .is_hung_up()
-}
-
-/// Calls, is answered and acknowledges.
-fn calls(way: Way) -> Script {
-    way.caller().invites("", Body::Sdp).gets("200").acks(Body::None)
-}
+use super::{Body, Bridged, Script, WAYS, Way, answers, calls, rings};
 
 #[test]
 fn a_plain_call_is_heard_on_both_sides() {
     for way in WAYS {
         let caller = calls(way).pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         let over = bridged.ends_heard("completed", "normal");
         assert_eq!(over.call["hangup_by"], "caller", "{:#}", over.call);
     }
@@ -38,17 +23,23 @@ fn a_caller_may_offer_late() {
             .acks(Body::Sdp)
             .pauses(1_500)
             .hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
 
+/// While a 200 of ours waits for its ACK another re-INVITE is put off.
 #[test]
-fn an_ack_with_another_cseq_counts_as_the_first() {
+fn an_ack_that_counts_on_is_taken() {
     for way in WAYS {
-        let caller = way.caller().invites("", Body::Sdp).gets("200").acks_as(77, Body::None);
-        let caller = caller.pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        let counts_on = |script: Script, number: u32| script.gets("200").acks_as(number, Body::None);
+        let caller = counts_on(way.caller().invites("", Body::Sdp), 77);
+        let caller = counts_on(caller.sends("INVITE", "", Body::Sdp), 78);
+        let caller = counts_on(caller.sends("INVITE", "", Body::Sdp), 79);
+        let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Sdp).gets("ACK");
+        let callee = counts_on(callee.sends("INVITE", "", Body::Sdp), 77);
+        let callee = counts_on(callee.sends("INVITE", "", Body::Sdp), 78).gets_bye();
+        let Some(bridged) = Bridged::start(way, caller.pauses(1_500).hangs_up(), callee) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
@@ -62,15 +53,20 @@ fn a_reinvite_without_sdp_is_offered_to() {
             script.gets_with("200", &[("", "m=audio [0-9]+ RTP/AVP")]).acks(Body::Sdp)
         };
         let caller = again(calls(way)).pauses(1_500).hangs_up();
-        let callee = again(
-            Script::callee()
-                .gets("INVITE")
-                .answers("180 Ringing", "", Body::None)
-                .answers("200 OK", "", Body::Sdp)
-                .gets("ACK"),
-        )
-        .is_hung_up();
+        let callee = again(answers()).gets_bye();
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
+        bridged.ends_heard("completed", "normal");
+    }
+}
+
+/// It asks for our offer and leaves it at that: what was agreed before still holds.
+#[test]
+fn a_later_offer_that_is_not_answered_changes_nothing() {
+    for way in WAYS {
+        let asks = |script: Script| script.sends("INVITE", "", Body::None).gets("200").acks(Body::None);
+        let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Sdp).gets("ACK");
+        let caller = asks(calls(way)).pauses(1_500).hangs_up();
+        let Some(bridged) = Bridged::start(way, caller, asks(callee).gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
@@ -82,7 +78,7 @@ fn an_offer_of_nothing_that_we_speak_changes_nothing() {
         let tries = |script: Script| script.sends("INVITE", "", Body::Alien).gets("488").acks_refusal();
         let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Sdp).gets("ACK");
         let caller = tries(calls(way)).pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, tries(callee).is_hung_up()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, tries(callee).gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
@@ -95,7 +91,7 @@ fn a_reinvite_moves_the_sound() {
         let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Elsewhere).gets("ACK");
         let caller = way.caller().invites("", Body::Elsewhere).gets("200").acks(Body::None);
         let caller = moves(caller).pauses(1_500).hangs_up();
-        let Some(bridged) = Bridged::start(way, caller, moves(callee).is_hung_up()) else { return };
+        let Some(bridged) = Bridged::start(way, caller, moves(callee).gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
     }
 }
@@ -104,12 +100,12 @@ fn a_reinvite_moves_the_sound() {
 #[test]
 fn an_offer_that_is_not_answered_ends_the_call() {
     for way in WAYS {
-        let caller = way.caller().invites("", Body::None).gets("200").acks(Body::None).is_hung_up();
-        let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+        let caller = way.caller().invites("", Body::None).gets("200").acks(Body::None).gets_bye();
+        let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         bridged.ends("failed", "media_failed");
 
         let caller = way.caller().invites("", Body::Sdp).gets("488").acks_refusal();
-        let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::None).gets("ACK").is_hung_up();
+        let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
         bridged.ends("failed", "media_failed");
     }
@@ -117,11 +113,7 @@ fn an_offer_that_is_not_answered_ends_the_call() {
 
 /// Answers; from then on we are to refresh the session by re-INVITE, after fifteen seconds.
 fn answers_with_timer() -> Script {
-    Script::callee()
-        .gets("INVITE")
-        .answers("180 Ringing", "", Body::None)
-        .answers("200 OK", TIMER, Body::Sdp)
-        .gets("ACK")
+    rings().answers("200 OK", TIMER, Body::Sdp).gets("ACK")
 }
 
 /// Calls likewise: without `Supported: timer` the shortest interval does not hold, and the refreshing is ours.
@@ -162,13 +154,13 @@ fn in_every_place(glare: fn(Script) -> Script) {
         for way in WAYS {
             scope.spawn(move || {
                 let callee = glare(answers_with_timer()).hangs_up();
-                let Some(bridged) = Bridged::start(way, calls(way).is_hung_up(), callee) else { return };
+                let Some(bridged) = Bridged::start(way, calls(way).gets_bye(), callee) else { return };
                 let over = bridged.ends_heard("completed", "normal");
                 assert_eq!(over.call["hangup_by"], "callee", "{:#}", over.call);
             });
             scope.spawn(move || {
                 let caller = glare(calls_with_timer(way)).hangs_up();
-                let Some(bridged) = Bridged::start(way, caller, answers()) else { return };
+                let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
                 bridged.ends_heard("completed", "normal");
             });
         }
@@ -202,7 +194,7 @@ fn an_update_in_the_call_is_answered() {
         };
         let caller = updates(calls(way)).pauses(1_500).hangs_up();
         let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Sdp).gets("ACK");
-        let callee = updates(callee).is_hung_up();
+        let callee = updates(callee).gets_bye();
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
     }

@@ -2,23 +2,16 @@
 
 use serde_json::json;
 
-use super::{Body, Bridged, Script, WAYS, Way};
+use super::{Body, Bridged, Script, WAYS, Way, answers, calls, rings};
 use crate::order::details;
 
 /// Ten seconds are shorter than anybody may ask for, but who answers so is believed: a refresh after five seconds, and
 /// the end after less than seven.
-const SHORT: &str = "Require: timer\nSession-Expires: 10;refresher=uac\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE\n";
+const SHORT: &str =
+    "Require: timer\nSession-Expires: 10;refresher=uac\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE\n";
 
-fn answers(headers: &str) -> Script {
-    Script::callee()
-        .gets("INVITE")
-        .answers("180 Ringing", "", Body::None)
-        .answers("200 OK", headers, Body::Sdp)
-        .gets("ACK")
-}
-
-fn calls(way: Way) -> Script {
-    way.caller().invites("", Body::Sdp).gets("200").acks(Body::None)
+fn answers_with(headers: &str) -> Script {
+    rings().answers("200 OK", headers, Body::Sdp).gets("ACK")
 }
 
 /// Who asks for too short an interval is told the shortest, and comes again.
@@ -36,7 +29,7 @@ fn a_caller_whose_session_is_too_short_comes_again() {
         .acks(Body::None)
         .pauses(1_500)
         .hangs_up();
-    let Some(bridged) = Bridged::start(Way::In, caller, answers("").is_hung_up()) else { return };
+    let Some(bridged) = Bridged::start(Way::In, caller, answers().gets_bye()) else { return };
     bridged.ends_heard("completed", "normal");
 }
 
@@ -52,7 +45,7 @@ fn a_callee_for_whom_the_session_is_too_short_is_asked_again() {
             .answers("180 Ringing", "", Body::None)
             .answers("200 OK", "Require: timer\nSession-Expires: 3600;refresher=uas\n", Body::Sdp)
             .gets("ACK")
-            .is_hung_up();
+            .gets_bye();
         let settings = json!({ "session_timer": { "enabled": true, "expires_s": 1800 } });
         let caller = calls(way).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, settings, caller, callee) else { return };
@@ -64,7 +57,7 @@ fn a_callee_for_whom_the_session_is_too_short_is_asked_again() {
 #[test]
 fn a_callee_that_refuses_a_refresh_is_asked_again() {
     let again = "Require: timer\nSession-Expires: 3600;refresher=uac\n";
-    let callee = answers(SHORT)
+    let callee = answers_with(SHORT)
         .gets("UPDATE")
         .replies("405 Method Not Allowed", "Allow: INVITE, ACK, BYE, CANCEL\n", Body::None)
         .gets("INVITE")
@@ -75,7 +68,20 @@ fn a_callee_that_refuses_a_refresh_is_asked_again() {
         .gets("ACK")
         .pauses(1_000)
         .hangs_up();
-    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).gets_bye(), callee) else { return };
+    bridged.ends_heard("completed", "normal");
+}
+
+#[test]
+fn a_refresh_that_is_too_short_by_now_is_made_longer() {
+    let callee = answers_with(SHORT)
+        .gets_with("UPDATE", &[("Session-Expires:", "10;refresher=uac")])
+        .replies("422 Session Interval Too Small", "Min-SE: 3600\n", Body::None)
+        .gets_with("UPDATE", &[("Session-Expires:", "3600;refresher=uac"), ("Min-SE:", "3600")])
+        .replies("200 OK", "Require: timer\nSession-Expires: 3600;refresher=uac\n", Body::None)
+        .pauses(3_000)
+        .hangs_up();
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).gets_bye(), callee) else { return };
     bridged.ends_heard("completed", "normal");
 }
 
@@ -84,37 +90,37 @@ fn a_callee_that_refuses_a_refresh_is_asked_again() {
 fn an_answer_to_a_refresh_may_hold() {
     let once = "Require: timer\nSession-Expires: 10;refresher=uac\n";
     let again = "Require: timer\nSession-Expires: 3600;refresher=uac\n";
-    let callee = answers(once).gets("INVITE").answers("200 OK", again, Body::Hold).gets("ACK");
+    let callee = answers_with(once).gets("INVITE").answers("200 OK", again, Body::Hold).gets("ACK");
     let callee = callee.pauses(1_000).hangs_up();
-    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).gets_bye(), callee) else { return };
     let over = bridged.ends_heard("completed", "normal");
     let id = over.call["id"].as_str().expect("an id");
     assert_eq!(details(&over.server, id, "held"), [json!({ "leg": "second" })]);
 }
 
 #[test]
-fn a_callee_that_ignores_refreshes_is_hung_up_on() {
-    let callee = answers(SHORT).gets("UPDATE").is_hung_up();
-    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
+fn a_callee_that_ignores_refreshes_gets_bye_on() {
+    let callee = answers_with(SHORT).gets("UPDATE").gets_bye();
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).gets_bye(), callee) else { return };
     bridged.ends_heard("failed", "session_expired");
 }
 
 /// It says that it knows of no call, so there is none.
 #[test]
 fn a_callee_that_has_lost_the_call_is_believed() {
-    let callee = answers(SHORT)
+    let callee = answers_with(SHORT)
         .gets("UPDATE")
         .replies("481 Call/Transaction Does Not Exist", "", Body::None)
-        .is_hung_up();
-    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), callee) else { return };
+        .gets_bye();
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).gets_bye(), callee) else { return };
     bridged.ends_heard("failed", "session_expired");
 }
 
 /// The caller was to refresh and does not.
 #[test]
-fn a_side_that_does_not_refresh_as_it_promised_is_hung_up_on() {
+fn a_side_that_does_not_refresh_as_it_promised_gets_bye_on() {
     let promise = "Supported: timer\nSession-Expires: 10;refresher=uas\n";
-    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).is_hung_up(), answers(promise).is_hung_up())
+    let Some(bridged) = Bridged::start(Way::In, calls(Way::In).gets_bye(), answers_with(promise).gets_bye())
     else {
         return;
     };

@@ -72,6 +72,12 @@ impl Script {
         self
     }
 
+    /// It has a display name.
+    pub fn named(mut self, name: &str) -> Self {
+        self.local = format!("\"{name}\" {}", self.local);
+        self
+    }
+
     /// From now on it uses the short names of header fields (RFC 3261 section 7.3.3).
     pub fn compact(mut self) -> Self {
         self.is_compact = true;
@@ -191,8 +197,10 @@ impl Script {
                 header => format!("search_in=\"hdr\" header=\"{header}\""),
             };
             let pattern = pattern.replace('<', "&lt;").replace('>', "&gt;");
-            let _ =
-                writeln!(actions, "<ereg regexp=\"{pattern}\" {place} check_it=\"true\" assign_to=\"{name}\"/>");
+            let _ = writeln!(
+                actions,
+                "<ereg regexp=\"{pattern}\" {place} check_it=\"true\" assign_to=\"{name}\"/>"
+            );
             variables.insert(name.to_owned());
         };
         let is_status = what.parse::<u16>().is_ok();
@@ -259,8 +267,16 @@ impl Script {
     }
 
     /// Is hung up on.
-    pub fn is_hung_up(self) -> Self {
+    pub fn gets_bye(self) -> Self {
         self.gets("BYE").replies("200 OK", "", Body::None)
+    }
+
+    /// Is called no more: the INVITE is taken back, with `checks` on how.
+    pub fn gets_canceled(self, checks: &[(&str, &str)]) -> Self {
+        self.gets_with("CANCEL", checks)
+            .replies("200 OK", "", Body::None)
+            .answers("487 Request Terminated", "", Body::None)
+            .gets("ACK")
     }
 
     /// The scenario, with the port that sound is expected at.
@@ -307,7 +323,9 @@ impl Script {
             Body::Elsewhere => ("Content-Type: application/sdp\n", sdp.replace("[voice]", "9")),
             Body::Alien => (
                 "Content-Type: application/sdp\n",
-                sdp.replace("AVP 0 101", "AVP 97").replace("0 PCMU/8000", "97 iLBC/8000").replace("101", "98"),
+                sdp.replace("AVP 0 101", "AVP 97")
+                    .replace("0 PCMU/8000", "97 iLBC/8000")
+                    .replace("101", "98"),
             ),
         };
         let version = self.steps.matches("m=audio").count().to_string();

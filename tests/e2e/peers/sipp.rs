@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::tool::{self, Process, wait_for};
 use crate::{ports, sound};
@@ -86,6 +86,12 @@ impl Sipp {
     /// The same for a scenario that takes longer.
     #[track_caller]
     pub fn finishes_content_in(mut self, limit: Duration) {
+        let start = Instant::now();
+        while self.process.is_running() && start.elapsed() < limit {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // One that still waits is not content either, and shows for what.
+        self.process.kill();
         let status = self.process.wait(limit);
         let read = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
         assert!(
