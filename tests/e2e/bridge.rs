@@ -50,6 +50,16 @@ impl Way {
     }
 }
 
+/// Plays both ways side by side.
+fn each_way(plays: impl Fn(Way) + Sync) {
+    std::thread::scope(|scope| {
+        for way in WAYS {
+            let plays = &plays;
+            scope.spawn(move || plays(way));
+        }
+    });
+}
+
 /// Is called and rings.
 fn rings() -> Script {
     Script::callee().gets("INVITE").answers("180 Ringing", "", Body::None)

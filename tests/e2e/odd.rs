@@ -95,7 +95,7 @@ fn a_reinvite_without_sdp_is_offered_to_and_hold_is_kept() {
 }
 
 /// What a callee answers to `request`: the headers that every response repeats, and what is given.
-fn response(request: &str, status: &str, more: &str) -> String {
+pub fn response(request: &str, status: &str, more: &str) -> String {
     let kept = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
     let mut text = format!("SIP/2.0 {status}\r\n");
     for line in request.lines().filter(|line| kept.iter().any(|name| line.starts_with(name))) {

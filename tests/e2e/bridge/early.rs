@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Body, Bridged, Script, WAYS, Way, answers, calls, rings};
+use super::{Body, Bridged, Script, Way, answers, calls, each_way, rings};
 
 /// Answers after a while, and talks until it is hung up on.
 fn answers_later() -> Script {
@@ -13,19 +13,19 @@ fn answers_later() -> Script {
 
 #[test]
 fn a_caller_that_requires_it_rings_reliably() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().invites("Require: 100rel\n", Body::Sdp).gets_reliably("180", &[]);
         let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// It offers late as well: our first reliable response offers, its PRACK answers (RFC 3262 section 5).
 #[test]
 fn a_caller_that_requires_it_is_offered_to_while_it_rings() {
     let offer = [("", "m=audio [0-9]+ RTP/AVP")];
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().invites("Require: 100rel\n", Body::None);
         let caller = caller.gets_reliably_answering("180", &offer, Body::Sdp);
         let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
@@ -39,7 +39,7 @@ fn a_caller_that_requires_it_is_offered_to_while_it_rings() {
         let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, supported(), caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// A PRACK for something else is none (RFC 3262 section 3).
@@ -62,7 +62,7 @@ fn a_prack_for_another_response_is_refused() {
 /// What brings no SDP need not be acknowledged before the answer, and may be after it (RFC 3262 section 3).
 #[test]
 fn an_answer_may_overtake_a_prack() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().invites("Require: 100rel\n", Body::Sdp);
         let cseq = if way == Way::In { 1 } else { 2 };
         let caller = caller
@@ -73,32 +73,32 @@ fn an_answer_may_overtake_a_prack() {
         let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// Sound before the answer, which never comes.
 #[test]
 fn early_media_may_end_in_a_refusal() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().invites("", Body::Sdp);
         let caller = caller.gets_with("183", &[("", "m=audio [0-9]+ RTP/AVP")]).gets("486").acks_refusal();
         let callee = Script::callee().gets("INVITE").answers("183 Session Progress", "", Body::Sdp);
         let callee = callee.pauses(1_500).answers("486 Busy Here", "", Body::None).gets("ACK");
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
         bridged.ends_heard("busy", "busy");
-    }
+    });
 }
 
 /// A second INVITE in a dialog whose first one has no answer yet is put off (RFC 3261 section 14.2).
 #[test]
 fn a_reinvite_before_the_answer_is_put_off() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().invites("", Body::Sdp).gets("180").sends("INVITE", "", Body::Sdp);
         let caller = caller.gets_with("500", &[("Retry-After:", "[0-9]+")]).acks_refusal().gets("200");
         let caller = caller.acks_as(if way == Way::In { 1 } else { 2 }, Body::None).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// It is repeated for 64 T1, then the call is refused and nobody rings any more.
@@ -113,12 +113,12 @@ fn a_caller_that_requires_it_and_never_acknowledges_is_refused() {
 /// Who only supports it is free to hear of it or not, and nothing is missing without it.
 #[test]
 fn a_caller_that_supports_it_is_answered() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().invites("Supported: 100rel\n", Body::Sdp).gets("180").gets("200");
         let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// The same towards a caller that does not acknowledge in time would repeat; here the callee's side is the reliable one:
@@ -141,17 +141,17 @@ fn supported() -> serde_json::Value {
 
 #[test]
 fn a_callee_rings_reliably() {
-    for way in WAYS {
+    each_way(|way| {
         let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let caller = calls(way).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, supported(), caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 #[test]
 fn both_sides_ring_reliably() {
-    for way in WAYS {
+    each_way(|way| {
         let callee = rings_reliably().answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let caller = way
             .caller()
@@ -160,13 +160,13 @@ fn both_sides_ring_reliably() {
         let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, supported(), caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// Once a reliable 18x has answered the offer, the caller may make another one, and refresh its target (RFC 3311).
 #[test]
 fn a_caller_updates_before_the_answer() {
-    for way in WAYS {
+    each_way(|way| {
         let callee = rings_reliably().pauses(1_000).answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let caller = way
             .caller()
@@ -179,13 +179,13 @@ fn a_caller_updates_before_the_answer() {
         let caller = caller.gets("200").acks(Body::None).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, supported(), caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// While its own offer waits for an answer it is told to come later (RFC 3311 section 5.2).
 #[test]
 fn a_callers_update_that_comes_too_early_is_put_off() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way
             .caller()
             .invites("", Body::Sdp)
@@ -196,12 +196,12 @@ fn a_callers_update_that_comes_too_early_is_put_off() {
         let caller = caller.acks(Body::None).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, answers_later()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 #[test]
 fn a_callee_updates_before_the_answer() {
-    for way in WAYS {
+    each_way(|way| {
         let callee = Script::callee()
             .gets("INVITE")
             .answers("180 Ringing", "", Body::None)
@@ -221,5 +221,5 @@ fn a_callee_updates_before_the_answer() {
         let caller = calls(way).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, supported(), caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }

@@ -1,21 +1,21 @@
 //! Who offers, and when: late offers, re-INVITEs, glare, acknowledgements out of order.
 
-use super::{Body, Bridged, Script, WAYS, Way, answers, calls, rings};
+use super::{Body, Bridged, Script, WAYS, Way, answers, calls, each_way, rings};
 
 #[test]
 fn a_plain_call_is_heard_on_both_sides() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = calls(way).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         let over = bridged.ends_heard("completed", "normal");
         assert_eq!(over.call["hangup_by"], "caller", "{:#}", over.call);
-    }
+    });
 }
 
 /// Our 200 offers, the ACK answers (RFC 3264 section 4, RFC 3261 section 13.2.1).
 #[test]
 fn a_caller_may_offer_late() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way
             .caller()
             .invites("", Body::None)
@@ -25,13 +25,13 @@ fn a_caller_may_offer_late() {
             .hangs_up();
         let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// While a 200 of ours waits for its ACK another re-INVITE is put off.
 #[test]
 fn an_ack_that_counts_on_is_taken() {
-    for way in WAYS {
+    each_way(|way| {
         let counts_on = |script: Script, number: u32| script.gets("200").acks_as(number, Body::None);
         let caller = counts_on(way.caller().invites("", Body::Sdp), 77);
         let caller = counts_on(caller.sends("INVITE", "", Body::Sdp), 78);
@@ -41,13 +41,13 @@ fn an_ack_that_counts_on_is_taken() {
         let callee = counts_on(callee.sends("INVITE", "", Body::Sdp), 78).gets_bye();
         let Some(bridged) = Bridged::start(way, caller.pauses(1_500).hangs_up(), callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// Our 200 offers again, what the ACK answers holds; the other side hears nothing of it.
 #[test]
 fn a_reinvite_without_sdp_is_offered_to() {
-    for way in WAYS {
+    each_way(|way| {
         let again = |script: Script| {
             let script = script.pauses(500).sends("INVITE", "", Body::None);
             script.gets_with("200", &[("", "m=audio [0-9]+ RTP/AVP")]).acks(Body::Sdp)
@@ -56,50 +56,50 @@ fn a_reinvite_without_sdp_is_offered_to() {
         let callee = again(answers()).gets_bye();
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// It asks for our offer and leaves it at that: what was agreed before still holds.
 #[test]
 fn a_later_offer_that_is_not_answered_changes_nothing() {
-    for way in WAYS {
+    each_way(|way| {
         let asks = |script: Script| script.sends("INVITE", "", Body::None).gets("200").acks(Body::None);
         let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Sdp).gets("ACK");
         let caller = asks(calls(way)).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, asks(callee).gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// A re-INVITE that cannot be is refused, and what was agreed holds (RFC 3261 section 14.2).
 #[test]
 fn an_offer_of_nothing_that_we_speak_changes_nothing() {
-    for way in WAYS {
+    each_way(|way| {
         let tries = |script: Script| script.sends("INVITE", "", Body::Alien).gets("488").acks_refusal();
         let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Sdp).gets("ACK");
         let caller = tries(calls(way)).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, tries(callee).gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// Both sides answer with a place where nobody listens, and move with a re-INVITE.
 #[test]
 fn a_reinvite_moves_the_sound() {
-    for way in WAYS {
+    each_way(|way| {
         let moves = |script: Script| script.sends("INVITE", "", Body::Sdp).gets("200").acks(Body::None);
         let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Elsewhere).gets("ACK");
         let caller = way.caller().invites("", Body::Elsewhere).gets("200").acks(Body::None);
         let caller = moves(caller).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, moves(callee).gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// The answer that never comes: the ACK of our offer, and the 200 to it, have no SDP.
 #[test]
 fn an_offer_that_is_not_answered_ends_the_call() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().invites("", Body::None).gets("200").acks(Body::None).gets_bye();
         let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
         bridged.ends("failed", "media_failed");
@@ -108,7 +108,7 @@ fn an_offer_that_is_not_answered_ends_the_call() {
         let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::None).gets("ACK").gets_bye();
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
         bridged.ends("failed", "media_failed");
-    }
+    });
 }
 
 /// Answers; from then on we are to refresh the session by re-INVITE, after fifteen seconds.
@@ -181,7 +181,7 @@ fn an_offer_that_meets_our_refresh_is_refused_once() {
 /// An UPDATE (RFC 3311) within the call: one that only refreshes, and one that holds.
 #[test]
 fn an_update_in_the_call_is_answered() {
-    for way in WAYS {
+    each_way(|way| {
         let updates = |script: Script| {
             script
                 .pauses(1_000)
@@ -197,5 +197,5 @@ fn an_update_in_the_call_is_answered() {
         let callee = updates(callee).gets_bye();
         let Some(bridged) = Bridged::start(way, caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Body, Bridged, Script, WAYS, Way, answers, calls, rings};
+use super::{Body, Bridged, Script, Way, answers, calls, each_way, rings};
 use crate::order::details;
 
 /// Ten seconds are shorter than anybody may ask for, but who answers so is believed: a refresh after five seconds, and
@@ -36,7 +36,7 @@ fn a_caller_whose_session_is_too_short_comes_again() {
 /// Ours is too short for the callee: it gets the interval that it names.
 #[test]
 fn a_callee_for_whom_the_session_is_too_short_is_asked_again() {
-    for way in WAYS {
+    each_way(|way| {
         let callee = Script::callee()
             .gets_with("INVITE", &[("Session-Expires:", "1800")])
             .answers("422 Session Interval Too Small", "Min-SE: 3600\n", Body::None)
@@ -50,7 +50,7 @@ fn a_callee_for_whom_the_session_is_too_short_is_asked_again() {
         let caller = calls(way).pauses(1_500).hangs_up();
         let Some(bridged) = Bridged::with(way, settings, caller, callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// It takes no UPDATE, so the refresh is a re-INVITE; that it refuses once, and the next one it answers.

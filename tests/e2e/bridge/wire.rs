@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Body, Bridged, Over, Script, WAYS, Way, answers, calls, hear_each_other, office, rings};
+use super::{Body, Bridged, Over, Script, Way, answers, calls, each_way, hear_each_other, office, rings};
 use crate::odd::one_byte_at_a_time;
 use crate::peers::sipp::Sipp;
 use crate::peers::voice::Voice;
@@ -14,14 +14,14 @@ use crate::ports;
 
 #[test]
 fn short_names_are_understood_from_both_sides() {
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().compact().invites("Supported: timer\nSession-Expires: 600\n", Body::Sdp);
         let caller = caller.gets_with("200", &[("Session-Expires:", "600")]).acks(Body::None);
         let callee = Script::callee().compact().gets("INVITE").answers("180 Ringing", "", Body::None);
         let callee = callee.answers("200 OK", "", Body::Sdp).gets("ACK").gets_bye();
         let Some(bridged) = Bridged::start(way, caller.pauses(1_500).hangs_up(), callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// One field of 8 KB and a hundred others, from both sides.
@@ -31,12 +31,12 @@ fn long_headers_are_carried() {
     for n in 0..100 {
         headers.push_str(&format!("X-Filler-{n}: {}\n", "0123456789".repeat(10)));
     }
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().invites(&headers, Body::Sdp).gets("200").acks(Body::None);
         let callee = rings().answers("200 OK", &headers, Body::Sdp).gets("ACK").gets_bye();
         let Some(bridged) = Bridged::start(way, caller.pauses(1_500).hangs_up(), callee) else { return };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// What is passed on makes our INVITE longer than a datagram should be: a phone still gets it where it registered.
@@ -44,13 +44,13 @@ fn long_headers_are_carried() {
 fn a_long_name_is_passed_on() {
     // SIPp keeps no more than 2 KB of a field.
     let name = "A name as long as a novel. ".repeat(60);
-    for way in WAYS {
+    each_way(|way| {
         let caller = way.caller().named(&name).invites("", Body::Sdp).gets("200").acks(Body::None);
         let Some(bridged) = Bridged::start(way, caller.pauses(1_500).hangs_up(), answers().gets_bye()) else {
             return;
         };
         bridged.ends_heard("completed", "normal");
-    }
+    });
 }
 
 /// An INVITE from the carrier, for a number that nobody has, with `filler` in it.
