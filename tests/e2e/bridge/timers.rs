@@ -105,6 +105,17 @@ fn a_callee_that_ignores_refreshes_gets_bye_on() {
     bridged.ends_heard("failed", "session_expired");
 }
 
+/// The same of a caller, whose session is ours to refresh, for it knows no session timers; it takes no UPDATE either.
+#[test]
+fn a_caller_that_ignores_refreshes_is_hung_up_on() {
+    each_way(|way| {
+        let caller = way.caller().invites("Session-Expires: 10\n", Body::Sdp).gets("200").acks(Body::None);
+        let caller = caller.gets("INVITE").gets_bye();
+        let Some(bridged) = Bridged::start(way, caller, answers().gets_bye()) else { return };
+        bridged.ends_heard("failed", "session_expired");
+    });
+}
+
 /// It says that it knows of no call, so there is none.
 #[test]
 fn a_callee_that_has_lost_the_call_is_believed() {
