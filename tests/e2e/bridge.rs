@@ -25,6 +25,9 @@ const OURS: &str = "+12025550100";
 /// A number in the world.
 const THEIRS: &str = "+12025550123";
 
+/// The longest a call here takes: 64 T1 until it is given up, and then some.
+const LIMIT: Duration = Duration::from_secs(50);
+
 /// Who calls whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
@@ -111,14 +114,9 @@ impl Bridged {
     /// Waits until both sides are through; the call is to end in `status` for `cause`.
     #[track_caller]
     fn ends(self, status: &str, cause: &str) -> Over {
-        self.ends_in(Duration::from_secs(25), status, cause)
-    }
-
-    #[track_caller]
-    fn ends_in(self, limit: Duration, status: &str, cause: &str) -> Over {
         let Self { server, caller, callee, .. } = self;
-        caller.finishes_content_in(limit);
-        callee.finishes_content_in(limit);
+        caller.finishes_content_in(LIMIT);
+        callee.finishes_content_in(LIMIT);
         Over::of(server, status, cause)
     }
 
@@ -126,8 +124,8 @@ impl Bridged {
     #[track_caller]
     fn ends_heard(self, status: &str, cause: &str) -> Over {
         let Self { server, callee, caller, voices } = self;
-        caller.finishes_content();
-        callee.finishes_content();
+        caller.finishes_content_in(LIMIT);
+        callee.finishes_content_in(LIMIT);
         hear_each_other(&voices);
         Over::of(server, status, cause)
     }

@@ -1,7 +1,5 @@
 //! Before the answer: reliable provisional responses (RFC 3262), and offers within them (RFC 3311).
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{Body, Bridged, Script, Way, answers, calls, each_way, rings};
@@ -107,7 +105,7 @@ fn a_caller_that_requires_it_and_never_acknowledges_is_refused() {
     let caller =
         Way::In.caller().invites("Require: 100rel\n", Body::Sdp).gets("180").gets("504").acks_refusal();
     let Some(bridged) = Bridged::start(Way::In, caller, rings().gets_canceled(&[])) else { return };
-    bridged.ends_in(Duration::from_secs(50), "failed", "no_ack");
+    bridged.ends("failed", "no_ack");
 }
 
 /// Who only supports it is free to hear of it or not, and nothing is missing without it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Body, Bridged, Over, Script, Way, answers, calls, each_way, office, register, rings};
+use super::{Body, Bridged, LIMIT, Over, Script, Way, answers, calls, each_way, office, register, rings};
 use crate::odd::response;
 use crate::peers::sipp::Sipp;
 use crate::ports;
@@ -214,10 +214,9 @@ fn an_answer_without_ack_is_repeated_and_given_up() {
     let caller = Way::In.caller().invites("", Body::Sdp).gets("200").gets_bye();
     let Some(bridged) = Bridged::start(Way::In, caller, answers().gets_bye()) else { return };
     let Bridged { server, caller, callee, .. } = bridged;
-    let limit = Duration::from_secs(50);
-    callee.finishes_content_in(limit);
+    callee.finishes_content_in(LIMIT);
     let answers = caller.messages().matches("\nSIP/2.0 200 OK").count();
-    caller.finishes_content_in(limit);
+    caller.finishes_content_in(LIMIT);
     assert!(answers >= 9, "the 200 came {answers} times");
     Over::of(server, "failed", "no_ack");
 }

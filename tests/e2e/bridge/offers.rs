@@ -111,17 +111,17 @@ fn an_offer_that_is_not_answered_ends_the_call() {
     });
 }
 
-/// Answers; from then on we are to refresh the session by re-INVITE, after fifteen seconds.
+/// Answers; from then on we are to refresh the session by re-INVITE, after twenty seconds.
 fn answers_with_timer() -> Script {
     rings().answers("200 OK", TIMER, Body::Sdp).gets("ACK")
 }
 
 /// Calls likewise: without `Supported: timer` the shortest interval does not hold, and the refreshing is ours.
 fn calls_with_timer(way: Way) -> Script {
-    way.caller().invites("Session-Expires: 30\n", Body::Sdp).gets("200").acks(Body::None)
+    way.caller().invites("Session-Expires: 40\n", Body::Sdp).gets("200").acks(Body::None)
 }
 
-const TIMER: &str = "Require: timer\nSession-Expires: 30;refresher=uac\n";
+const TIMER: &str = "Require: timer\nSession-Expires: 40;refresher=uac\n";
 
 /// Takes in our refresh, refuses it for glare, and insists on getting it again.
 fn meets(script: Script) -> Script {
@@ -148,7 +148,8 @@ fn crosses(script: Script) -> Script {
         .acks(Body::None)
 }
 
-/// Plays the four calls side by side: our refreshes are fifteen seconds away.
+/// Plays the four calls side by side: our refreshes are twenty seconds away, and are
+/// made again before the session is over.
 fn in_every_place(glare: fn(Script) -> Script) {
     std::thread::scope(|scope| {
         for way in WAYS {

@@ -10,6 +10,10 @@ use crate::order::details;
 const SHORT: &str =
     "Require: timer\nSession-Expires: 10;refresher=uac\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE\n";
 
+/// A refresh after fifteen seconds; five more until the end, in which it can be made again.
+const LONGER: &str =
+    "Require: timer\nSession-Expires: 30;refresher=uac\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE\n";
+
 fn answers_with(headers: &str) -> Script {
     rings().answers("200 OK", headers, Body::Sdp).gets("ACK")
 }
@@ -57,7 +61,7 @@ fn a_callee_for_whom_the_session_is_too_short_is_asked_again() {
 #[test]
 fn a_callee_that_refuses_a_refresh_is_asked_again() {
     let again = "Require: timer\nSession-Expires: 3600;refresher=uac\n";
-    let callee = answers_with(SHORT)
+    let callee = answers_with(LONGER)
         .gets("UPDATE")
         .replies("405 Method Not Allowed", "Allow: INVITE, ACK, BYE, CANCEL\n", Body::None)
         .gets("INVITE")
@@ -74,8 +78,8 @@ fn a_callee_that_refuses_a_refresh_is_asked_again() {
 
 #[test]
 fn a_refresh_that_is_too_short_by_now_is_made_longer() {
-    let callee = answers_with(SHORT)
-        .gets_with("UPDATE", &[("Session-Expires:", "10;refresher=uac")])
+    let callee = answers_with(LONGER)
+        .gets_with("UPDATE", &[("Session-Expires:", "30;refresher=uac")])
         .replies("422 Session Interval Too Small", "Min-SE: 3600\n", Body::None)
         .gets_with("UPDATE", &[("Session-Expires:", "3600;refresher=uac"), ("Min-SE:", "3600")])
         .replies("200 OK", "Require: timer\nSession-Expires: 3600;refresher=uac\n", Body::None)
@@ -88,7 +92,7 @@ fn a_refresh_that_is_too_short_by_now_is_made_longer() {
 /// Its answer to a refresh puts us on hold: it is an answer like any other (RFC 3264 section 8).
 #[test]
 fn an_answer_to_a_refresh_may_hold() {
-    let once = "Require: timer\nSession-Expires: 10;refresher=uac\n";
+    let once = "Require: timer\nSession-Expires: 30;refresher=uac\n";
     let again = "Require: timer\nSession-Expires: 3600;refresher=uac\n";
     let callee = answers_with(once).gets("INVITE").answers("200 OK", again, Body::Hold).gets("ACK");
     let callee = callee.pauses(1_000).hangs_up();
