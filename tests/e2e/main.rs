@@ -23,6 +23,7 @@ mod tool;
 mod access;
 mod backup;
 mod baresip;
+mod bridge;
 mod cli;
 mod crash;
 mod doc0;

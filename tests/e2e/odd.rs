@@ -95,7 +95,7 @@ fn a_reinvite_without_sdp_is_offered_to_and_hold_is_kept() {
 }
 
 /// What a callee answers to `request`: the headers that every response repeats, and what is given.
-fn response(request: &str, status: &str, more: &str) -> String {
+pub fn response(request: &str, status: &str, more: &str) -> String {
     let kept = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
     let mut text = format!("SIP/2.0 {status}\r\n");
     for line in request.lines().filter(|line| kept.iter().any(|name| line.starts_with(name))) {
@@ -142,12 +142,12 @@ fn a_lost_ack_is_sent_again() {
 }
 
 /// Carries one connection on to `port`, a byte at a time in both directions.
-fn one_byte_at_a_time(port: u16) -> u16 {
+pub fn one_byte_at_a_time(port: u16) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let own = listener.local_addr().expect("its address").port();
     std::thread::spawn(move || {
-        let (near, _) = listener.accept().expect("trunkline connects");
-        let far = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("SIPp listens");
+        let (near, _) = listener.accept().expect("a connection");
+        let far = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("somebody listens");
         let crumble = |mut from: TcpStream, mut to: TcpStream| {
             to.set_nodelay(true).expect("no delay");
             let mut byte = [0];

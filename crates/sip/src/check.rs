@@ -8,7 +8,7 @@ use crate::via::Via;
 /// What is wrong with a request, and the status that says so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// 400 to 505.
+    /// 400 to 513.
     pub status: u16,
     /// A reason phrase that names the fault.
     pub phrase: &'static str,
@@ -31,6 +31,9 @@ impl View<'_> {
         }
         if self.version() != "SIP/2.0" {
             return Err(Fault { status: 505, phrase: "Version Not Supported" });
+        }
+        if self.is_crowded() {
+            return Err(Fault { status: 513, phrase: "Message Too Large" });
         }
         if self.has_junk() {
             return Err(bad("Malformed Header Line"));

@@ -39,6 +39,7 @@ pub struct View<'a> {
     count: usize,
     fields: [Field; View::MAX_HEADERS],
     junk: bool,
+    crowded: bool,
 }
 
 impl<'a> View<'a> {
@@ -52,6 +53,12 @@ impl<'a> View<'a> {
     /// What cannot be told from noise: no start line, no end of the header, a header that is not UTF-8 or has
     /// more than 128 fields or 65,535 bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
+        let view = Self::read(bytes)?;
+        if view.crowded { Err(ParseError::TooManyHeaders) } else { Ok(view) }
+    }
+
+    /// The same, but of too many header fields the first are kept: what an answer needs stands there.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ParseError> {
         let head = match head_end(bytes) {
             Some(end) => bytes.get(..end).unwrap_or(bytes),
             None if bytes.ends_with(b"\n") => bytes,
@@ -63,8 +70,8 @@ impl<'a> View<'a> {
         let head = std::str::from_utf8(head).map_err(|_| ParseError::Encoding)?;
         let (first, _) = head.split_once('\n').ok_or(ParseError::StartLine)?;
         let start = StartLine::parse(first.strip_suffix('\r').unwrap_or(first))?;
-        let mut view =
-            Self { start, bytes, head, count: 0, fields: [Field::default(); Self::MAX_HEADERS], junk: false };
+        let fields = [Field::default(); Self::MAX_HEADERS];
+        let mut view = Self { start, bytes, head, count: 0, fields, junk: false, crowded: false };
         view.index(first.len() + 1)?;
         Ok(view)
     }
@@ -104,7 +111,10 @@ impl<'a> View<'a> {
         let value_at = line_at + name.len() + 1 + (value.len() - trimmed.len());
         let name = name.trim_ascii_end();
         self.junk |= name.is_empty();
-        let slot = self.fields.get_mut(self.count).ok_or(ParseError::TooManyHeaders)?;
+        let Some(slot) = self.fields.get_mut(self.count) else {
+            self.crowded = true;
+            return Ok(());
+        };
         *slot = Field {
             known: Name::of(name),
             name_at: offset(line_at)?,
@@ -263,6 +273,11 @@ impl<'a> View<'a> {
             return Some(Err(ParseError::ContentLength));
         }
         Some(first.parse().map_err(|_| ParseError::ContentLength))
+    }
+
+    /// Whether it has more header fields than are read.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Whether there was a header line without a name or a colon.

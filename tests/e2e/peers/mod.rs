@@ -3,6 +3,8 @@
 pub mod baresip;
 pub mod dns;
 pub mod kamailio;
+pub mod script;
 pub mod sipp;
 pub mod tls;
+pub mod voice;
 pub mod wire;

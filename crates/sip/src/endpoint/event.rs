@@ -153,6 +153,14 @@ pub enum Event {
         /// The SDP answer, or the final status, 300 to 699: then what was agreed before still holds.
         result: Result<Vec<u8>, u16>,
     },
+    /// A re-INVITE that only refreshed the session timer was answered: our session is as it was, the other side's may
+    /// have changed with this answer (RFC 3264 section 8).
+    Refreshed {
+        /// The leg.
+        leg: LegId,
+        /// The SDP answer, never empty.
+        body: Vec<u8>,
+    },
     /// The other side wants this leg to call somebody else (RFC 3515): reply with
     /// [`accept_refer`](crate::Endpoint::accept_refer) or [`reject_refer`](crate::Endpoint::reject_refer).
     Refer {

@@ -344,9 +344,9 @@ impl Endpoint {
             return;
         };
         let cseq = view.cseq().map(|cseq| cseq.number);
-        // Some peers count the ACK on. Of the first there is nothing to mistake it for.
+        // Some peers count the ACK on. Of the first there is nothing to mistake it for, later it may be an old one again.
         let is_expected =
-            call.unacked.as_ref().is_some_and(|unacked| unacked.first || cseq == Some(unacked.number));
+            call.unacked.as_ref().is_some_and(|unacked| unacked.first || cseq >= Some(unacked.number));
         if !is_expected || !call.usage.dialog.matches(view) {
             self.stats.absorbed += 1;
             return;

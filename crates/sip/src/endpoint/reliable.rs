@@ -142,6 +142,12 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Whether the 18x of an incoming leg are acknowledged. Then the first of them has to bring the offer that an
+    /// INVITE without one asks for, and its PRACK the answer (RFC 3262 section 5).
+    pub fn rings_reliably(&self, leg: LegId) -> bool {
+        self.incoming(leg).is_ok_and(|incoming| incoming.reliably.wanted)
+    }
+
     fn send_ringing(&mut self, leg: LegId, ringing: Ringing, now: Instant) {
         let Ringing { status, headers, body } = ringing;
         let Ok(Incoming { reply, usage, reliably, .. }) = self.incoming(leg) else { return };

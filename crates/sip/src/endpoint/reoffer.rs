@@ -240,6 +240,10 @@ impl Endpoint {
             // The other side knows the call no longer, or is not there (RFC 3261 section 12.2.1.2).
             408 | 481 => self.lose(id, now),
             _ if ours.refresh => {
+                let answer = view.filter(|_| status < 300 && !ours.body.is_empty()).map(View::body);
+                if let Some(body) = answer.filter(|body| !body.is_empty()) {
+                    self.emit(Event::Refreshed { leg: id, body: body.to_vec() });
+                }
                 if let Some((method, body)) = ours.next {
                     self.start_reoffer(id, method, body, false, now);
                 }

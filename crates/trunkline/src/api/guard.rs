@@ -69,6 +69,7 @@ pub(super) const ROUTES: &[(&str, &str, &str)] = &[
     ("PATCH",  "/v1/users/{id}",               "users:write"),
     ("DELETE", "/v1/users/{id}",               "users:write"),
     ("POST",   "/v1/users/{id}/password",      "users:write"),
+    ("GET",    "/v1/users/{id}/ice-servers",   "users:write"),
     ("GET",    "/v1/registrations",            "registrations:read"),
     ("DELETE", "/v1/registrations/{id}",       "registrations:write"),
     ("GET",    "/v1/sip",                      "sip:read"),

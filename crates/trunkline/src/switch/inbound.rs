@@ -56,17 +56,26 @@ impl Loop {
     /// Tells an incoming leg that it rings: by 180, or by 183 with our SDP where it is to hear early media.
     pub(super) fn ring(&mut self, at: LegKey, early_media: bool, now: Instant) {
         let Some((leg, has_offer)) = self.incoming(at) else { return };
-        // Who wants an offer of ours gets it with the 200, and hears nothing before.
-        if !(early_media && has_offer) {
+        let describes = match has_offer {
+            true => early_media,
+            // Who wants an offer of ours gets it with the first response that is acknowledged: this one or the 200.
+            false => !self.is_described(at) && self.parts.endpoint.sip().rings_reliably(leg),
+        };
+        if !describes {
             return drop(self.parts.endpoint.sip().ring(leg, 180, None, now));
         }
         match self.describe(at) {
             Ok((body, negotiated)) => {
-                let _ = self.parts.endpoint.sip().ring(leg, 183, Some(body), now);
+                let status = if early_media { 183 } else { 180 };
+                let _ = self.parts.endpoint.sip().ring(leg, status, Some(body), now);
                 negotiated.into_iter().for_each(|negotiated| self.sound(at, negotiated, now));
             }
             Err(why) => self.tell_leg(at, LegInput::MediaFailed(why), now),
         }
+    }
+
+    fn is_described(&self, at: LegKey) -> bool {
+        self.calls.get(at.call).and_then(|entry| entry.leg(at)).is_some_and(|leg| leg.media.is_some())
     }
 
     /// Answers an incoming leg.

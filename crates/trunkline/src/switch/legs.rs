@@ -30,6 +30,7 @@ impl Loop {
             | sip::Event::Trying { leg }
             | sip::Event::Pracked { leg, .. }
             | sip::Event::Reoffered { leg, .. }
+            | sip::Event::Refreshed { leg, .. }
             | sip::Event::Refer { leg, .. }
             | sip::Event::ReferProgress { leg, .. }
             | sip::Event::Ended { leg, .. } => *leg,
@@ -67,6 +68,9 @@ impl Loop {
             }
             sip::Event::Offer { body, .. } => self.offered(at, leg, &body, now),
             sip::Event::Acked { body, .. } => self.acked(at, &body, now),
+            // Where it acknowledges an answer of ours it brings nothing.
+            sip::Event::Pracked { body, .. } if !body.is_empty() => self.acked(at, &body, now),
+            sip::Event::Refreshed { body, .. } => self.refreshed(at, &body, now),
             sip::Event::Info { content_type, body, .. } => {
                 let line = self.calls.get(at.call).and_then(|entry| entry.leg(at)?.media.as_ref());
                 if let (Some(line), Some((digit, ms))) = (line, media::dtmf::from_info(&content_type, &body))
@@ -242,6 +246,16 @@ impl Loop {
             // What was agreed before still holds.
             (Err(_), true) => {}
             (Err(error), false) => self.tell_leg(at, LegInput::MediaFailed(error), now),
+        }
+    }
+
+    /// An answer to what we said before may say something else than it did then.
+    fn refreshed(&mut self, at: LegKey, body: &[u8], now: Instant) {
+        let Some(line) = self.line(at) else { return };
+        if let Ok(negotiated) = line.accept(body)
+            && line.negotiated.as_ref() != Some(&negotiated)
+        {
+            self.agreed(at, negotiated, now);
         }
     }
 

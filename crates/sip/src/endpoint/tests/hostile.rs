@@ -143,6 +143,20 @@ fn a_ping_on_a_stream_gets_a_pong_and_garbage_a_close() {
     assert_eq!(endpoint.stats().parse_errors, 1);
 }
 
+/// Of a response what counts might stand behind the fields that are read.
+#[test]
+fn what_has_too_many_header_fields_is_refused() {
+    let mut bench = Bench::new();
+    for (count, status) in [(View::MAX_HEADERS - 8, 200), (View::MAX_HEADERS, 513), (5_000, 513)] {
+        let request = request("OPTIONS", &"X: 1\n".repeat(count), "");
+        assert_eq!(bench.receive(&request).statuses(), [status], "{count}");
+    }
+    let (_, sent) = bench.invite(invite());
+    let answer = response(&sent, "200 OK", "a", &"X: 1\n".repeat(View::MAX_HEADERS), "v=1\n");
+    let outputs = bench.receive(&answer);
+    assert!(outputs.sent.is_empty() && outputs.events.is_empty(), "{outputs:?}");
+}
+
 #[test]
 fn a_latin_1_display_name_costs_nothing_else() {
     let mut bench = Bench::new();

@@ -28,6 +28,21 @@ fn a_reinvite_is_offered_answered_and_acked() {
     bench.assert_idle();
 }
 
+/// That of the first answer may come again; a number that nobody has used yet can only mean this one.
+#[test]
+fn an_ack_that_counts_on_is_taken_and_an_old_one_is_not() {
+    let mut bench = Bench::new();
+    let (leg, ok) = bench.established();
+    bench.receive(&in_dialog("INVITE", 2, &ok, "", "v=2\n"));
+    bench.endpoint.answer_offer(leg, Ok(b"v=3\r\n".to_vec()), bench.now).unwrap();
+    let accepted = bench.outputs().only_sent();
+    assert!(bench.receive(&in_dialog("ACK", 1, &ok, "", "")).events.is_empty());
+    assert_eq!(bench.wait(Duration::from_millis(500)).only_sent(), accepted);
+    let outputs = bench.receive(&in_dialog("ACK", 3, &accepted, "", ""));
+    assert!(matches!(outputs.events.as_slice(), [Event::Acked { .. }]), "{outputs:?}");
+    assert!(bench.wait(Duration::from_secs(40)).sent.is_empty());
+}
+
 #[test]
 fn a_refused_reinvite_leaves_the_call_as_it_was() {
     let mut bench = Bench::new();
