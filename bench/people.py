@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""people.py USERS: starts the server of $BENCH_BINARY, makes users `user0`…, one `callee` and a number that rings it, and stops it.
+"""people.py USERS: starts the server of $BENCH_BINARY, makes users `user0`…, a `callee` and a
+`talker` with numbers that ring them, and stops it.
 
 The trunk that calls in is whoever sends from 127.0.0.1; it is not asked for a password, as Kamailio's callers are not either.
 """
@@ -38,9 +39,11 @@ try:
     api = connect()
     for n in range(int(sys.argv[1])):
         post(api, "/v1/users", {"username": f"user{n}", "password": f"password-of-{n}"})
-    post(api, "/v1/users", {"username": "callee", "password": "a-password-of-42"})
+    for name in ("callee", "talker"):
+        post(api, "/v1/users", {"username": name, "password": "a-password-of-42"})
     post(api, "/v1/trunks", {"name": "bench", "host": "127.0.0.1", "port": 5099, "settings": {"inbound": {"sources": ["127.0.0.1"]}}})
-    post(api, "/v1/numbers", {"number": "+12025550199", "name": "bench", "route": [{"user": "callee"}]})
+    for number, name in (("+12025550199", "callee"), ("+12025550198", "talker")):
+        post(api, "/v1/numbers", {"number": number, "name": name, "route": [{"user": name}]})
 finally:
     server.terminate()
     server.wait(20)

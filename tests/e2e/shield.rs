@@ -91,6 +91,10 @@ fn a_guesser_is_ignored_and_alice_behind_the_same_address_is_not() {
     assert!(register(sip, "127.0.0.1", Duration::from_secs(25)).is_some(), "alice behind the same address");
     guesser.kill().unwrap();
     guesser.wait().unwrap();
+    let metrics = server.get("/metrics").expect(200).text();
+    let ignored = "trunkline_shield_dropped_total{reason=\"ignored\"} ";
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix(ignored)?.parse::<u64>().ok());
+    assert!(dropped.is_some_and(|dropped| dropped > 0), "{metrics}");
     server.request("DELETE", "/v1/sip/shield", crate::http::Body::Empty).expect(204);
     assert!(register(sip, "127.0.0.1", Duration::from_secs(2)).is_some());
 }

@@ -4,6 +4,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use sip::Stats;
 use sip::location::Counts;
+use sip::shield::Reason;
 
 use crate::store::TrunkRow;
 use crate::switch::{Load, SipStats, Status};
@@ -21,6 +22,11 @@ const COUNTERS: &[(&str, &str)] = &[
     ("trunkline_sip_connections_accepted_total", "SIP connections made to us and taken."),
     ("trunkline_sip_connections_refused_total", "SIP connections made to us and closed at once: too many."),
     ("trunkline_sip_tls_handshakes_failed_total", "TLS handshakes that came to nothing."),
+    ("trunkline_shield_dropped_total", "SIP packets that nobody listened to, by why."),
+    (
+        "trunkline_shield_tries_refused_total",
+        "Passwords that were not looked at: too many were wrong before.",
+    ),
 ];
 
 /// Says what each figure means, and makes those that count endings visible before the first one.
@@ -44,6 +50,7 @@ pub fn describe() {
     describe_gauge!("trunkline_sip_registrations", "Registered phones, by transport.");
     describe_gauge!("trunkline_sip_registrations_lost", "Registered phones that cannot be reached for now.");
     describe_gauge!("trunkline_sip_connections", "Open SIP connections, by transport.");
+    describe_gauge!("trunkline_shield_sources", "Addresses that the shield counts one by one.");
     for (name, what) in COUNTERS {
         describe_counter!(*name, *what);
     }
@@ -74,7 +81,15 @@ pub fn refresh(status: &Status) {
 
 /// Brings the figures of the SIP server up to date.
 pub fn refresh_sip(running: bool, stats: &SipStats, phones: &Counts) {
-    let SipStats { sip, connections } = stats;
+    let SipStats { sip, connections, shield } = stats;
+    if let Some(shield) = shield {
+        gauge!("trunkline_shield_sources").set(shield.sources as f64);
+        counter!("trunkline_shield_tries_refused_total").absolute(shield.tries_refused);
+        for reason in Reason::ALL {
+            counter!("trunkline_shield_dropped_total", "reason" => reason.as_str())
+                .absolute(shield.dropped(reason));
+        }
+    }
     gauge!("trunkline_sip_running").set(if running { 1.0 } else { 0.0 });
     gauge!("trunkline_sip_registrations_lost").set(phones.lost as f64);
     for (transport, count) in Stats::TRANSPORTS.iter().zip(phones.transports) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use call::{Exceeded, Quota, Usage};
+use sip::shield::Pressure;
 
 use crate::refused::Refused;
 
@@ -36,7 +37,9 @@ pub(super) struct Admission {
 struct Counts {
     calls: usize,
     accounts: HashMap<i64, Usage>,
-    door: Door,
+    /// For calls, and for phones that begin to register.
+    calls_door: Door,
+    phones_door: Door,
 }
 
 /// How many of those who come are let in, so that the server does as much as it can and no more.
@@ -49,6 +52,10 @@ struct Door {
 }
 
 impl Door {
+    fn open(now: Instant) -> Self {
+        Self { share: ALL, changed: now, credit: 0 }
+    }
+
     fn share(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.changed).as_millis();
         self.share.saturating_add(u64::try_from(since).unwrap_or(u64::MAX).saturating_mul(GROWTH)).min(ALL)
@@ -83,6 +90,7 @@ pub struct Slot {
 
 impl Admission {
     pub(super) fn new(max_calls: usize) -> Arc<Self> {
+        let now = Instant::now();
         Arc::new(Self {
             max_calls,
             draining: AtomicBool::new(false),
@@ -90,7 +98,8 @@ impl Admission {
             counts: Mutex::new(Counts {
                 calls: 0,
                 accounts: HashMap::new(),
-                door: Door { share: ALL, changed: Instant::now(), credit: 0 },
+                calls_door: Door::open(now),
+                phones_door: Door::open(now),
             }),
         })
     }
@@ -115,7 +124,7 @@ impl Admission {
             .retry_after(seconds));
         }
         let mut counts = self.counts();
-        if !counts.door.lets_in(now) {
+        if !counts.calls_door.lets_in(now) {
             return Err(Refused::new(503, "overloaded", "The server is busy; calls in progress go first.")
                 .hint("Try again in a second.")
                 .retry_after(1));
@@ -126,6 +135,20 @@ impl Admission {
         counts.accounts.entry(account).or_default().take(quota, now).map_err(exceeded)?;
         counts.calls += 1;
         Ok(Slot { admission: self.clone(), account })
+    }
+
+    /// Whether a phone may begin to register; one that has been asked for its password always may.
+    pub(super) fn admits_phone(&self, now: Instant) -> bool {
+        self.counts().phones_door.lets_in(now)
+    }
+
+    /// How far behind the call loop is, in the shield's words: before it is overrun, strangers go unheard.
+    pub(super) fn pressure(&self, now: Instant) -> Pressure {
+        match self.counts().calls_door.share(now) {
+            share if share > ALL / 2 => Pressure::Calm,
+            share if share > ALL / 10 => Pressure::Busy,
+            _ => Pressure::Overrun,
+        }
     }
 
     pub(super) fn drain(&self) {
@@ -149,7 +172,9 @@ impl Admission {
 
     /// The call loop was behind by so much for a while: fewer new calls from now on.
     fn shed(&self, late: Duration, now: Instant) {
-        self.counts().door.narrow(late, now);
+        let mut counts = self.counts();
+        counts.calls_door.narrow(late, now);
+        counts.phones_door.narrow(late, now);
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -276,7 +301,7 @@ mod tests {
         for (due, done) in [(0, 90), (90, 91), (91, 150), (180, 190), (190, 290), (300, 400)] {
             lag.measure(at(due), at(done));
         }
-        assert_eq!(admission.counts().door.share(at(400)), ALL);
+        assert_eq!(admission.counts().calls_door.share(at(400)), ALL);
     }
 
     /// A server that can do ten calls in two ms and is asked for `asked`: those that wait make it late. What it does of
@@ -310,7 +335,7 @@ mod tests {
             assert!(done >= 95, "{done} % at {asked}");
             assert!(worst < Duration::from_millis(300), "{worst:?} at {asked}");
             // All are let in again soon after.
-            assert_eq!(admission.counts().door.share(start + Duration::from_secs(23)), ALL);
+            assert_eq!(admission.counts().calls_door.share(start + Duration::from_secs(23)), ALL);
         }
     }
 }

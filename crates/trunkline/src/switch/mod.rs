@@ -192,6 +192,8 @@ pub struct SipStats {
     pub sip: sip::Stats,
     /// Connections.
     pub connections: endpoint::Stats,
+    /// What the shield counts, where there is one.
+    pub shield: Option<sip::shield::Stats>,
 }
 
 pub(crate) enum Command {

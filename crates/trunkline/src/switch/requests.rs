@@ -18,6 +18,9 @@ use crate::registrar::{Flow, written};
 use crate::store::UserRow;
 use crate::trunk::{SrtpMode, TrunkSettings};
 
+/// Seconds after which a phone asks again that came while there was too much to do.
+const BUSY_RETRY_S: u32 = 5;
+
 /// A REGISTER that was carried out and is answered once it is on disk.
 pub(super) struct Registering {
     number: u64,
@@ -47,6 +50,10 @@ impl Loop {
 
     fn register(&mut self, asking: Asking, request: &Message, path: Path, now: Instant) {
         let view = request.view();
+        // What a refusal costs is little beside a challenge, a check and a commit.
+        if view.header(sip::Name::Authorization).is_none() && !self.parts.admission.admits_phone(now) {
+            return self.reply(asking, 503, &[("Retry-After", BUSY_RETRY_S.to_string())]);
+        }
         if !self.may_try(&view, &path, now) {
             return;
         }

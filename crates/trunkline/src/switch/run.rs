@@ -166,7 +166,12 @@ impl Loop {
             self.pump(now);
             self.write_on();
             self.publish_figures();
-            self.lag.measure(due, Instant::now());
+            let now = Instant::now();
+            self.lag.measure(due, now);
+            let pressure = self.parts.admission.pressure(now);
+            if let Some(shield) = self.parts.endpoint.shield() {
+                shield.pressure(pressure);
+            }
         }
     }
 
@@ -192,7 +197,9 @@ impl Loop {
         shared.legs.store(stats.legs, Ordering::Relaxed);
         shared.transactions.store(stats.transactions, Ordering::Relaxed);
         let connections = self.parts.endpoint.stats();
-        *shared.sip.lock().unwrap_or_else(PoisonError::into_inner) = SipStats { sip: stats, connections };
+        let shield = self.parts.endpoint.shield().map(|shield| shield.stats());
+        *shared.sip.lock().unwrap_or_else(PoisonError::into_inner) =
+            SipStats { sip: stats, connections, shield };
     }
 
     fn obey(&mut self, command: Command, now: Instant) {

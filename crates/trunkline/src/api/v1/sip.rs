@@ -116,7 +116,7 @@ fn seen<const N: usize>(names: [&'static str; N], counts: [u64; N]) -> BTreeMap<
 impl SipServer {
     pub(in crate::api) fn new(api: &Api) -> Self {
         let switch = &api.app.switch;
-        let (SipStats { sip, connections }, phones) = (switch.sip_stats(), api.app.registrar.counts());
+        let (SipStats { sip, connections, .. }, phones) = (switch.sip_stats(), api.app.registrar.counts());
         let status = switch.status();
         let addresses = reach::addresses(api).into_iter();
         Self {
