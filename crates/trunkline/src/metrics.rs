@@ -35,6 +35,7 @@ pub fn describe() {
         "trunkline_calls_created_total",
         "Calls that were accepted, by the face that took them."
     );
+    describe_counter!("trunkline_calls_shed_total", "Calls refused since there was too much to do.");
     describe_counter!("trunkline_calls_finished_total", "Calls that have ended, by their final state.");
     describe_counter!(
         "trunkline_insights_dropped_total",

@@ -129,7 +129,7 @@ async fn receive(app: &App, arrival: &Arrival) -> Result<Place, Refused> {
         return Err(Refused::missing("account_not_found", "This account does not exist."));
     };
     let quota = Quota { calls: account.max_calls, per_second: account.calls_per_second };
-    let slot = app.switch.admit(account.id, &quota)?;
+    let slot = app.switch.slot(account.id, &quota)?;
     let targets = match &arrival.caller {
         Caller::Trunk(_, number) => number.route.clone(),
         Caller::User(user) => called(app, &account, user, &arrival.to)?,

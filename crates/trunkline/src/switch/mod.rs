@@ -410,6 +410,12 @@ impl Switch {
 
     /// Takes a place for a new call of `account`, to be handed over in [`Place`]; or says why there is none.
     pub fn admit(&self, account: i64, quota: &call::Quota) -> Result<Slot, Refused> {
+        self.admission.admits_call(Instant::now())?;
+        self.slot(account, quota)
+    }
+
+    /// As [`Self::admit`] for a call that came in, which the call loop has let in already.
+    pub fn slot(&self, account: i64, quota: &call::Quota) -> Result<Slot, Refused> {
         self.admission.admit(account, quota, Instant::now())
     }
 

@@ -7,6 +7,7 @@ use sip::shield::Evidence;
 use sip::{Asking, LegId, Message, Path, View};
 use tokio::sync::oneshot;
 
+use super::admission::CALL_RETRY_S;
 use super::inbound::Arrival as Leg;
 use super::run::Loop;
 use super::{Answer, Place};
@@ -169,6 +170,9 @@ impl Loop {
                 return self.reply(asking, 403, &[]);
             }
         };
+        if self.parts.admission.admits_call(now).is_err() {
+            return self.reply(asking, 503, &[("Retry-After", CALL_RETRY_S.to_string())]);
+        }
         if let Some(status) = self.refuses_replaces(&view) {
             return self.reply(asking, status, &[]);
         }
