@@ -57,6 +57,8 @@ pub(super) async fn run(
     rows: &[Vec<Cell>],
     after: &str,
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
+    // SQLite looks for the number of each place among those of all places: it is given none.
+    let is_numbered = connection.backend_name() != "SQLite";
     let mut answered = Vec::new();
     let mut left = rows;
     while !left.is_empty() {
@@ -74,8 +76,11 @@ pub(super) async fn run(
                     Cell::Number(number) => arguments.add(*number),
                 }
                 .map_err(sqlx::Error::Encode)?;
-                sql.push_str(if index == 0 { "$" } else { ", $" });
-                sql.push_str(&arguments.len().to_string());
+                sql.push_str(if index == 0 { "" } else { ", " });
+                match is_numbered {
+                    true => sql.push_str(&format!("${}", arguments.len())),
+                    false => sql.push('?'),
+                }
             }
             sql.push(')');
         }

@@ -11,7 +11,7 @@ use sip::shield::Pressure;
 use crate::refused::Refused;
 
 /// A loop that gets to its work later than this is behind.
-const LAG: Duration = Duration::from_millis(5);
+const LAG: Duration = Duration::from_millis(10);
 /// How long it must have been behind all the time before new calls are shed.
 const WINDOW: Duration = Duration::from_millis(50);
 /// In how many turns at the least: a single long one is no overload.
@@ -76,8 +76,8 @@ impl Door {
     /// The loop was behind by `late` all the time: the later, the fewer are let in.
     fn narrow(&mut self, late: Duration, now: Instant) {
         let kept = match late.as_millis() {
-            0..20 => 90,
-            20..100 => 75,
+            0..40 => 95,
+            40..100 => 75,
             _ => 50,
         };
         (self.share, self.changed) = ((self.share(now) * kept / 100).max(LEAST), now);
