@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::http::Body;
+use crate::peers::wire::{Act, Peer};
 use crate::server::Server;
 use crate::tool::{self, wait_for};
 
@@ -126,6 +128,24 @@ fn every_curl_line_works_as_printed() {
         let with_key = format!("{line} -H 'Authorization: Bearer YOUR_API_KEY'");
         assert_eq!(curl(&server, &with_key, "").unwrap().0, 200);
     }
+}
+
+#[test]
+fn a_click_calls_whom_the_user_may_call() {
+    let mut server = Server::simulated();
+    let password = "phone-password-4711";
+    server.secret(password);
+    let user =
+        json!({ "username": "alice", "password": password, "external_id": "42", "may_call": "internal" });
+    server.post("/v1/users", user).expect(201);
+    let busy = Act { status: "486 Busy Here", ..Act::default() };
+    let _phone = Peer::phone(server.sip(), "alice", password, busy);
+    let call = json!({ "userId": "42", "toNumber": "+12025550123" });
+    let click = || server.post("/api/v1/opensips/call/initiate", call.clone());
+    assert_eq!(click().expect(403).json()["code"], "may_not_call");
+    let may = Body::Json(json!({ "may_call": "account" }));
+    server.request("PATCH", "/v1/users/alice", may).expect(200);
+    assert_eq!(click().expect(200).json()["success"], true);
 }
 
 #[test]

@@ -180,6 +180,14 @@ async fn receive(app: &App, arrival: &Arrival) -> Result<Place, Refused> {
     })
 }
 
+/// Whether a user may call somebody, by its phone or by whoever presses the button for it.
+pub fn check_may_call(app: &App, user: &UserRow, to: &str) -> Result<(), Refused> {
+    match app.store.account(user.account) {
+        Some(account) => called(app, &account, user, to).map(drop),
+        None => Err(Refused::missing("account_not_found", "This account does not exist.")),
+    }
+}
+
 /// What a user's call leads to: somebody of the account, a number of the account's own, or the world outside.
 fn called(app: &App, account: &Account, user: &UserRow, to: &str) -> Result<Vec<Target>, Refused> {
     let may_not = |whom: &str| {

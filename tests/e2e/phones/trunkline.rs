@@ -86,12 +86,24 @@ impl Office {
     /// Every make among `makes` calls every other one.
     #[track_caller]
     fn pair(makes: &[Make]) {
-        let office = Self::of(Server::setup().rtp_ports(128));
+        Self::of(Server::setup().rtp_ports(128)).pairs(makes);
+    }
+
+    /// The same, browsers over TLS.
+    #[track_caller]
+    fn pair_over_tls(makes: &[Make]) {
+        let mut office = Self::of(Server::setup().rtp_ports(128));
+        office.registrar.ws = office.registrar.tls.map(|tls| format!("wss://{tls}")).expect("a TLS port");
+        office.pairs(makes);
+    }
+
+    #[track_caller]
+    fn pairs(&self, makes: &[Make]) {
         let password = |user: &str| {
-            office.user(user, json!({}));
+            self.user(user, json!({}));
             PASSWORD.to_owned()
         };
-        pairings(&office.registrar, password, makes);
+        pairings(&self.registrar, password, makes);
     }
 }
 
@@ -104,7 +116,7 @@ fn phones_of_every_make_call_each_other() {
 #[test]
 fn phones_with_all_kinds_of_media_call_each_other() {
     let sdes = Setup { transport: Transport::Tls, media: Media::Sdes, ..Setup::default() };
-    Office::pair(&[
+    Office::pair_over_tls(&[
         Make::Baresip(Setup::default()),
         Make::Baresip(sdes),
         Make::Browser(Library::SipJs, &["opus"]),

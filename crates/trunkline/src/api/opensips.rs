@@ -22,6 +22,7 @@ use super::v1::{SipServer, govern, named, state};
 use super::{Api, calls};
 use crate::flow::{Dial, Step};
 use crate::originate::{Order, Ordered, originate};
+use crate::receive::check_may_call;
 use crate::refused::Refused;
 use crate::secret::Secret;
 use crate::store::{CallRow, NewUser, StoreError, TrunkRow, UserRow};
@@ -286,6 +287,8 @@ async fn initiate(
         Some(step) => (to.clone(), step),
         // Whose phone is there is rung first, then the destination.
         None if !api.app.registrar.targets(user.id).is_empty() => {
+            // It is the user's call, though a page asks for it.
+            check_may_call(&api.app, &user, to)?;
             metadata.insert(DESTINATION.into(), to.clone());
             let from = asked.from_number.clone();
             (user.username.to_string(), Step::Dial(Dial { from, trunk: trunk_id.clone(), ..Dial::to(to) }))
