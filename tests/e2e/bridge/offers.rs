@@ -90,7 +90,8 @@ fn a_reinvite_moves_the_sound() {
         let moves = |script: Script| script.sends("INVITE", "", Body::Sdp).gets("200").acks(Body::None);
         let callee = Script::callee().gets("INVITE").answers("200 OK", "", Body::Elsewhere).gets("ACK");
         let caller = way.caller().invites("", Body::Elsewhere).gets("200").acks(Body::None);
-        let caller = moves(caller).pauses(1_500).hangs_up();
+        // Until the callee has moved, too, nobody hears it.
+        let caller = moves(caller).pauses(3_000).hangs_up();
         let Some(bridged) = Bridged::start(way, caller, moves(callee).gets_bye()) else { return };
         bridged.ends_heard("completed", "normal");
     });
