@@ -39,9 +39,7 @@ pub(super) struct Admission {
 struct Counts {
     calls: usize,
     accounts: HashMap<i64, Usage>,
-    /// For calls, and for phones that begin to register.
-    calls_door: Door,
-    phones_door: Door,
+    door: Door,
 }
 
 /// How many of those who come are let in, so that the server does as much as it can and no more.
@@ -49,28 +47,34 @@ struct Door {
     /// Of [`ALL`], when it was last changed.
     share: u64,
     changed: Instant,
-    /// What those who were not let in have left to those after them.
-    credit: u64,
+    /// What calls, and phones that begin to register, left to those after them when they were not let in.
+    calls: Credit,
+    phones: Credit,
+}
+
+#[derive(Default)]
+struct Credit(u64);
+
+impl Credit {
+    /// Lets one in with this share, or not.
+    fn lets_in(&mut self, share: u64) -> bool {
+        self.0 += share;
+        let is_let_in = self.0 >= ALL;
+        if is_let_in {
+            self.0 -= ALL;
+        }
+        is_let_in
+    }
 }
 
 impl Door {
     fn open(now: Instant) -> Self {
-        Self { share: ALL, changed: now, credit: 0 }
+        Self { share: ALL, changed: now, calls: Credit::default(), phones: Credit::default() }
     }
 
     fn share(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.changed).as_millis();
         self.share.saturating_add(u64::try_from(since).unwrap_or(u64::MAX).saturating_mul(GROWTH)).min(ALL)
-    }
-
-    /// Lets one in, or not.
-    fn lets_in(&mut self, now: Instant) -> bool {
-        self.credit += self.share(now);
-        let is_let_in = self.credit >= ALL;
-        if is_let_in {
-            self.credit -= ALL;
-        }
-        is_let_in
     }
 
     /// The loop was behind by `late` all the time: the later, the fewer are let in.
@@ -92,7 +96,6 @@ pub struct Slot {
 
 impl Admission {
     pub(super) fn new(max_calls: usize) -> Arc<Self> {
-        let now = Instant::now();
         Arc::new(Self {
             max_calls,
             draining: AtomicBool::new(false),
@@ -100,8 +103,7 @@ impl Admission {
             counts: Mutex::new(Counts {
                 calls: 0,
                 accounts: HashMap::new(),
-                calls_door: Door::open(now),
-                phones_door: Door::open(now),
+                door: Door::open(Instant::now()),
             }),
         })
     }
@@ -136,24 +138,26 @@ impl Admission {
 
     /// Whether one more call may come to the door: asked first, for what a refusal costs is little beside all that a call
     /// needs.
-    pub(super) fn admits_call(&self, now: Instant) -> Result<(), Refused> {
-        if self.counts().calls_door.lets_in(now) {
-            return Ok(());
+    pub(super) fn admits_call(&self, now: Instant) -> bool {
+        let door = &mut self.counts().door;
+        let share = door.share(now);
+        let is_let_in = door.calls.lets_in(share);
+        if !is_let_in {
+            metrics::counter!("trunkline_calls_shed_total").increment(1);
         }
-        metrics::counter!("trunkline_calls_shed_total").increment(1);
-        Err(Refused::new(503, "overloaded", "The server is busy; calls in progress go first.")
-            .hint("Try again in a second.")
-            .retry_after(CALL_RETRY_S))
+        is_let_in
     }
 
     /// Whether a phone may begin to register; one that has been asked for its password always may.
     pub(super) fn admits_phone(&self, now: Instant) -> bool {
-        self.counts().phones_door.lets_in(now)
+        let door = &mut self.counts().door;
+        let share = door.share(now);
+        door.phones.lets_in(share)
     }
 
     /// How far behind the call loop is, in the shield's words: before it is overrun, strangers go unheard.
     pub(super) fn pressure(&self, now: Instant) -> Pressure {
-        match self.counts().calls_door.share(now) {
+        match self.counts().door.share(now) {
             share if share > ALL / 2 => Pressure::Calm,
             share if share > ALL / 10 => Pressure::Busy,
             _ => Pressure::Overrun,
@@ -181,9 +185,7 @@ impl Admission {
 
     /// The call loop was behind by so much for a while: fewer new calls from now on.
     fn shed(&self, late: Duration, now: Instant) {
-        let mut counts = self.counts();
-        counts.calls_door.narrow(late, now);
-        counts.phones_door.narrow(late, now);
+        self.counts().door.narrow(late, now);
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -243,6 +245,12 @@ fn full(max_calls: usize) -> Refused {
     Refused::new(503, "too_many_calls", format!("{max_calls} calls are up already, which is the limit."))
         .hint("Try again when one has ended, or raise max_calls.")
         .retry_after(5)
+}
+
+pub(super) fn overloaded() -> Refused {
+    Refused::new(503, "overloaded", "The server is busy; calls in progress go first.")
+        .hint("Try again in a second.")
+        .retry_after(CALL_RETRY_S)
 }
 
 pub(super) fn stopping() -> Refused {
@@ -310,7 +318,7 @@ mod tests {
         for (due, done) in [(0, 90), (90, 91), (91, 150), (180, 190), (190, 290), (300, 400)] {
             lag.measure(at(due), at(done));
         }
-        assert_eq!(admission.counts().calls_door.share(at(400)), ALL);
+        assert_eq!(admission.counts().door.share(at(400)), ALL);
     }
 
     /// A server that can do ten calls in two ms and is asked for `asked`: those that wait make it late. What it does of
@@ -322,7 +330,7 @@ mod tests {
         let (mut waiting, mut done, mut worst) = (0, 0, Duration::ZERO);
         for turn in 0..10_000 {
             let now = start + TURN * turn;
-            let come = (0..asked).filter(|_| admission.admits_call(now).is_ok());
+            let come = (0..asked).filter(|_| admission.admits_call(now));
             waiting += come.count() as u32;
             let late = TURN * waiting / ABLE;
             lag.measure(now.checked_sub(late).unwrap_or(now), now);
@@ -344,7 +352,7 @@ mod tests {
             assert!(done >= 95, "{done} % at {asked}");
             assert!(worst < Duration::from_millis(300), "{worst:?} at {asked}");
             // All are let in again soon after.
-            assert_eq!(admission.counts().calls_door.share(start + Duration::from_secs(23)), ALL);
+            assert_eq!(admission.counts().door.share(start + Duration::from_secs(23)), ALL);
         }
     }
 }

@@ -45,7 +45,7 @@ pub use describe::EVENT_KINDS;
 pub(crate) use describe::describe;
 pub(crate) use legs::{is_held, leg_end, leg_failure, q850, reason};
 
-use admission::{Admission, stopping};
+use admission::{Admission, overloaded, stopping};
 use trusted::Trusted;
 
 use crate::callers::{Callers, Registrars};
@@ -410,7 +410,9 @@ impl Switch {
 
     /// Takes a place for a new call of `account`, to be handed over in [`Place`]; or says why there is none.
     pub fn admit(&self, account: i64, quota: &call::Quota) -> Result<Slot, Refused> {
-        self.admission.admits_call(Instant::now())?;
+        if !self.admission.admits_call(Instant::now()) {
+            return Err(overloaded());
+        }
         self.slot(account, quota)
     }
 

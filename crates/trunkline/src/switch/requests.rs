@@ -170,7 +170,7 @@ impl Loop {
                 return self.reply(asking, 403, &[]);
             }
         };
-        if self.parts.admission.admits_call(now).is_err() {
+        if !self.parts.admission.admits_call(now) {
             return self.reply(asking, 503, &[("Retry-After", CALL_RETRY_S.to_string())]);
         }
         if let Some(status) = self.refuses_replaces(&view) {
